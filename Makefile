@@ -1,0 +1,29 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: venv demo test check bench clean
+
+venv: $(STAMP)
+
+# One stamp for all that running and testing need: `make venv` twice does nothing the second time.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,export,metrics,dev]'
+	touch $@
+
+demo: venv
+	$(BIN)/python run_stream.py demo --out out/demo --overwrite
+
+test: venv
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+
+check: venv
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) out build dist *.egg-info

@@ -1,0 +1,1 @@
+"""YAML presets (data only): one per scenario, tracker and fusion method."""

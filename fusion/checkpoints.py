@@ -1,0 +1,102 @@
+"""Strict, safe loading of weights: safetensors, or PyTorch files without arbitrary code.
+
+A file that does not fit the network is refused with the keys that are missing, unexpected or of another shape.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from fusion.errors import InputError
+
+_LISTED_KEYS = 6
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Tensors of a checkpoint file by name, on the CPU.
+
+    Understands safetensors and ``torch.save`` files: a bare state_dict, one under ``state_dict`` (PySOT) or
+    ``weight`` (DIDFuse), with or without the ``module.`` prefix of data-parallel training.
+
+    Raises:
+        InputError: the file is missing, damaged, needs code to load, or holds no tensors.
+    """
+    if not path.is_file():
+        raise InputError(f"weights file {path} does not exist; see 'weights list' for what is available")
+    try:
+        if path.suffix == ".safetensors":
+            loaded: object = safetensors.torch.load_file(path)
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"weights file {path} holds objects other than tensors and is not loaded ({_first_line(error)}); "
+            "re-save its state_dict alone if you trust it"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, safetensors.SafetensorError) as error:
+        raise InputError(f"weights file {path} cannot be read: {_first_line(error)}") from error
+    for key in ("state_dict", "weight"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+            break
+    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()) or not loaded:
+        raise InputError(f"weights file {path} holds no state_dict (a mapping of names to tensors)")
+    return {str(name).removeprefix("module."): value for name, value in loaded.items()}
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Copy ``state`` into ``module``; every key and shape must agree. Half-precision tensors are widened.
+
+    ``num_batches_tracked`` counters of batch norm may be absent: they have no part in inference and old
+    PyTorch versions did not write them.
+
+    Raises:
+        InputError: keys or shapes differ; the message lists the first of them.
+    """
+    expected = module.state_dict()
+    missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in state if name not in expected]
+    reshaped = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    problems = [
+        f"{len(names)} {what}: {_listed(names)}"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
+        if names
+    ]
+    if problems:
+        raise InputError(f"weights {source} do not fit {type(module).__name__}: {'; '.join(problems)}")
+    bad = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if bad:
+        raise InputError(f"weights {source} hold values that are not finite: {_listed(bad)}")
+    module.load_state_dict({**expected, **state})
+
+
+def save_half(module: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write the weights of ``module`` as safetensors in half precision, replacing ``path`` in one step."""
+    state = {
+        name: value.detach().to("cpu", torch.float16 if value.is_floating_point() else value.dtype).contiguous()
+        for name, value in module.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    safetensors.torch.save_file(state, partial, metadata=dict(metadata))
+    partial.replace(path)
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - _LISTED_KEYS} more" if len(names) > _LISTED_KEYS else ""
+    return ", ".join(names[:_LISTED_KEYS]) + more
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,1 @@
+"""Weights that ship with the project, each with a model card beside it (data only)."""
