@@ -1,0 +1,1 @@
+"""The command line: `main.run` picks a command, and each command is one module of this package."""
