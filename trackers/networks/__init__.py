@@ -1,0 +1,1 @@
+"""Siamese networks: pure modules on tensors that hold no target."""
