@@ -209,7 +209,7 @@ def _attach_negative_values(argv: Sequence[str]) -> list[str]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does; and SIGINT too in shell background jobs, which start deaf to it."""
+    """Let SIGTERM end a run as Ctrl-C does; and SIGINT too in shell background jobs, which begin deaf."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,0 +1,94 @@
+"""summary.json: what a run did, how fast, with what, and how it ended."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.frames import StreamResult
+
+_LIBRARIES = ("rgbt-stream", "torch", "numpy", "av", "opencv-python-headless", "opencv-python", "onnxruntime")
+
+
+@dataclass(slots=True, kw_only=True)
+class RunStatistics:
+    """Durations and counts of a run, gathered pair by pair.
+
+    Attributes:
+        pairs: results so far.
+        stage_ms: durations of each stage in milliseconds, one a pair.
+        latency_ms: time from the moment a pair was ready until it was recorded, one a pair.
+    """
+
+    pairs: int = 0
+    stage_ms: dict[str, list[float]] = field(default_factory=dict)
+    latency_ms: list[float] = field(default_factory=list)
+
+    def add(self, result: StreamResult, latency_ms: float) -> None:
+        """Count one result."""
+        self.pairs += 1
+        self.latency_ms.append(latency_ms)
+        for stage, duration_ms in result.stage_ms.items():
+            self.stage_ms.setdefault(stage, []).append(duration_ms)
+
+    def add_stage(self, stage: str, duration_ms: float) -> None:
+        """Count the duration of a stage that is no part of the result itself."""
+        self.stage_ms.setdefault(stage, []).append(duration_ms)
+
+
+def percentiles(values: list[float], wanted: tuple[int, ...]) -> dict[str, float | None]:
+    """``{"p50": ...}`` of the values, rounded to 0.001; None where there are no values."""
+    if not values:
+        return {f"p{percent}": None for percent in wanted}
+    numbers = np.percentile(np.asarray(values), wanted)
+    return {f"p{percent}": round(float(number), 3) for percent, number in zip(wanted, numbers, strict=True)}
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that results depend on."""
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def timing_fields(statistics: RunStatistics, elapsed_s: float) -> dict[str, Any]:
+    """The fields ``pairs``, ``fps``, ``latency_ms`` and ``stage_ms`` of the summary."""
+    rate = statistics.pairs / elapsed_s if elapsed_s > 0 else math.nan
+    return {
+        "pairs": statistics.pairs,
+        "fps": round(rate, 2) if math.isfinite(rate) else None,
+        "latency_ms": percentiles(statistics.latency_ms, (50, 95, 99)),
+        "stage_ms": {stage: percentiles(values, (50, 95)) for stage, values in statistics.stage_ms.items()},
+    }
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON so that readers see the old file or the whole new one, never a part.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            json.dump(content, file, indent=2, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
