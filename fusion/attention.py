@@ -151,10 +151,13 @@ def spatial_weights(features: Sequence[Tensor] | Tensor, strategy: AttentionStra
 def channel_weights(features: Sequence[Tensor] | Tensor, strategy: AttentionStrategy = NESTFUSE) -> Tensor:
     """Weight of each modality in each channel, (K, B, C, 1, 1), in the type of the features.
 
-    Arguments and errors as in :func:`fuse_features`; a strategy without channel part is a ValueError. A
-    ratio is meant for non-negative features (after a ReLU), like the paper's.
+    Arguments and errors as in :func:`fuse_features`; a strategy without channel part is a ValueError. For
+    a ratio, mean and maximum are taken of magnitudes: the same for the paper's features, which follow a ReLU, and
+    still a share between 0 and 1 for backbones that end a block without one.
     """
     features = _checked(features)
+    if strategy.channel == "ratio" and strategy.pooling != "nuclear":
+        features = tuple(feature.abs() for feature in features)
     pooled = torch.stack([pool_channels(feature, strategy.pooling, strategy.epsilon) for feature in features])
     return channel_weights_of_pooled(pooled, strategy).to(features[0].dtype)
 
