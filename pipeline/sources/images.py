@@ -1,0 +1,189 @@
+"""Image files as frames: single pictures, sorted folders, and lists of files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fusion.errors import InputError, RunError
+from pipeline.frames import Frame
+from pipeline.sources.base import RecordedSource, Role, SourceInfo, SourceOptions
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".ppm", ".webp"})
+DEFAULT_FOLDER_FPS = 30.0
+
+Picture = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sort key under which ``img2`` comes before ``img10``."""
+    parts = re.split(r"(\d+)", name.lower())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Image files of a folder in natural order; hidden files and other kinds of file are left out.
+
+    Raises:
+        InputError: the folder cannot be read or holds no image.
+    """
+    try:
+        files = [
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        ]
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror}); check the path and its rights") from error
+    if not files:
+        kinds = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
+        raise InputError(f"{folder}: no pictures in this folder; expected files of type {kinds}")
+    return sorted(files, key=lambda path: natural_key(path.name))
+
+
+def read_image(path: Path, role: Role) -> tuple[Picture, str | None]:
+    """Read one picture as a frame of ``role``.
+
+    Visible pictures become (H, W, 3) uint8 BGR; thermal ones (H, W) uint8 or uint16. Palettes are resolved,
+    transparency is dropped.
+
+    Returns:
+        The picture, and a warning that holds for all pictures of the kind, or None.
+
+    Raises:
+        InputError: the file is missing, unreadable, not a picture, or of a type that has no meaning for the
+            role.
+    """
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path and its rights") from error
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise InputError(f"{path}: not a readable picture (empty, damaged or of another format); replace the file")
+    return to_frame_image(image, role, str(path))
+
+
+def to_frame_image(image: NDArray[Any], role: Role, name: str) -> tuple[Picture, str | None]:
+    """Turn a decoded array of 1, 2, 3 or 4 channels into a frame's picture; see ``read_image``."""
+    if image.dtype.kind == "f":
+        finite = bool(np.isfinite(image).all())
+        what = "floating-point picture" if finite else "floating-point picture with NaN or infinite values"
+        raise InputError(f"{name}: {what}; convert it to 8 or 16 bit with a fixed scale")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"{name}: pictures of type {image.dtype} are not supported; convert to 8 or 16 bit")
+    warning = None
+    if image.ndim == 3 and image.shape[2] in (2, 4):
+        warning = "transparency is dropped"
+        image = image[:, :, : image.shape[2] - 1]
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
+    if image.dtype == np.uint16 and role == "visible":
+        raise InputError(f"{name}: 16-bit visible pictures are not supported; convert them to 8 bit")
+    match role:
+        case "visible":
+            picture = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image
+        case "thermal":
+            picture = image
+            if image.ndim == 3:
+                if image.dtype == np.uint16:
+                    raise InputError(f"{name}: 16-bit thermal pictures must have one channel, not three")
+                warning = colored_thermal_warning(image) or warning
+                picture = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    return np.ascontiguousarray(picture), warning
+
+
+def colored_thermal_warning(image_bgr: NDArray[Any]) -> str | None:
+    """Warn of a thermal picture in false colors, whose order of brightness is not that of temperature.
+
+    None for grey content within the noise of video compression.
+    """
+    small = image_bgr[::4, ::4].astype(np.int16)
+    spread = small.max(axis=2) - small.min(axis=2)
+    if float(np.mean(spread)) <= 12:
+        return None
+    return "thermal pictures are in false colors; their brightness is used, which is not in order of temperature"
+
+
+class ImageListSource(RecordedSource):
+    """A list of image files as frames at a constant rate.
+
+    Can be iterated any number of times. A file that cannot be read is skipped (its moment stays empty) and
+    the run fails after the last frame, naming the first such file.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        role: Role,
+        options: SourceOptions | None = None,
+        *,
+        name: str,
+    ) -> None:
+        options = options or SourceOptions()
+        self._files = tuple(files)
+        self._role: Role = role
+        self._offset_s = options.offset_s
+        first, _ = read_image(self._files[0], role)
+        super().__init__(
+            SourceInfo(
+                name=name,
+                width=first.shape[1],
+                height=first.shape[0],
+                fps=options.fps or DEFAULT_FOLDER_FPS,
+                length=len(self._files),
+                is_thermal_16bit=first.dtype == np.uint16,
+                live=False,
+                rate_known=options.fps is not None,
+            )
+        )
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The image files in the order of the frames."""
+        return self._files
+
+    def set_rate(self, fps: float) -> None:
+        """Play at ``fps`` frames per second; for folders paired with a source of known rate."""
+        self._info = replace(self._info, fps=fps, rate_known=True)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames from the first file on.
+
+        Raises:
+            RunError: after the last frame, when pictures were skipped as unreadable.
+        """
+        skipped: list[InputError] = []
+        for index, path in enumerate(self._files):
+            try:
+                image, warning = read_image(path, self._role)
+            except InputError as error:
+                skipped.append(error)
+                continue
+            if (image.dtype == np.uint16) != self._info.is_thermal_16bit:
+                raise RunError(f"{path}: bit depth changes within the folder; keep 8-bit and 16-bit pictures apart")
+            if warning:
+                self.warn(f"{self._info.name}: {warning}")
+            time_s = index / self._info.fps + self._offset_s
+            yield Frame(image=image, time_s=time_s, arrival_s=time_s, index=index)
+        if skipped:
+            raise RunError(f"{len(skipped)} of {len(self._files)} pictures could not be read: {skipped[0]}")
+
+
+def open_image_folder(folder: Path, role: Role, options: SourceOptions | None = None) -> ImageListSource:
+    """Open a folder of images, sorted naturally.
+
+    Raises:
+        InputError: the folder is empty or its first picture cannot be used.
+    """
+    return ImageListSource(list_images(folder), role, options, name=folder.name)
