@@ -1,0 +1,141 @@
+"""NestFuse: multi-scale encoder, attention fusion at every scale, nest-connected decoder.
+
+Source: Li, Wu, Durrani, "NestFuse: An Infrared and Visible Image Fusion Architecture Based on Nest Connection and
+Spatial/Channel Attention Models", IEEE TIM 2020; layer names follow the published checkpoints, which load strictly.
+Pictures go in as grey levels 0..255 and come out on the same scale, in one piece whatever their size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fusion.attention import NESTFUSE, AttentionStrategy, fuse_features
+
+MINIMUM_SIZE_PX = 16
+"""Below this the coarsest of the four scales has a single row or column and cannot be mirrored at its border."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NestFuseConfig:
+    """Size of the network.
+
+    Attributes:
+        channels: feature channels of the four scales, finest first.
+        stem_channels: channels of the first convolution.
+        deep_supervision: an output at each of the three nest levels instead of one at the last.
+    """
+
+    channels: tuple[int, int, int, int] = (64, 112, 160, 208)
+    stem_channels: int = 16
+    deep_supervision: bool = False
+
+
+class Unit(nn.Module):
+    """Mirrored border, convolution with bias, ReLU (also where it makes an output)."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel_size: int) -> None:
+        super().__init__()
+        self.border_px = kernel_size // 2
+        self.conv2d = nn.Conv2d(channels_in, channels_out, kernel_size)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, in, H, W) to (B, out, H, W)."""
+        if self.border_px:
+            features = functional.pad(features, (self.border_px,) * 4, mode="reflect")
+        return functional.relu(self.conv2d(features))
+
+
+class Block(nn.Module):
+    """A 3x3 unit to half of its input channels, then a 1x1 unit."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        half = channels_in // 2
+        self.denseblock = nn.Sequential(Unit(channels_in, half, 3), Unit(half, channels_out, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, in, H, W) to (B, out, H, W)."""
+        output: Tensor = self.denseblock(features)
+        return output
+
+
+class NestFuse(nn.Module):
+    """The plain network: as published, for training and as the reference of faster inference paths."""
+
+    def __init__(self, config: NestFuseConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or NestFuseConfig()
+        c1, c2, c3, c4 = self.config.channels
+        stem = self.config.stem_channels
+        self.conv0 = Unit(1, stem, 1)
+        self.DB1_0 = Block(stem, c1)
+        self.DB2_0 = Block(c1, c2)
+        self.DB3_0 = Block(c2, c3)
+        self.DB4_0 = Block(c3, c4)
+        self.DB1_1 = Block(c1 + c2, c1)
+        self.DB2_1 = Block(c2 + c3, c2)
+        self.DB3_1 = Block(c3 + c4, c3)
+        self.DB1_2 = Block(2 * c1 + c2, c1)
+        self.DB2_2 = Block(2 * c2 + c3, c2)
+        self.DB1_3 = Block(3 * c1 + c2, c1)
+        if self.config.deep_supervision:
+            self.conv1 = Unit(c1, 1, 1)
+            self.conv2 = Unit(c1, 1, 1)
+            self.conv3 = Unit(c1, 1, 1)
+        else:
+            self.conv_out = Unit(c1, 1, 1)
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Features of four scales, finest first, of ``image`` (B, 1, H, W) in 0..255, H and W >= 16."""
+        x1 = self.DB1_0(self.conv0(image))
+        x2 = self.DB2_0(functional.max_pool2d(x1, 2))
+        x3 = self.DB3_0(functional.max_pool2d(x2, 2))
+        x4 = self.DB4_0(functional.max_pool2d(x3, 2))
+        return [x1, x2, x3, x4]
+
+    def decode(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Pictures (B, 1, H, W) of the features of four scales: one, or three with deep supervision."""
+        f1, f2, f3, f4 = features
+        x11 = self.DB1_1(torch.cat([f1, upsample_to(f2, f1)], 1))
+        x21 = self.DB2_1(torch.cat([f2, upsample_to(f3, f2)], 1))
+        x31 = self.DB3_1(torch.cat([f3, upsample_to(f4, f3)], 1))
+        x12 = self.DB1_2(torch.cat([f1, x11, upsample_to(x21, f1)], 1))
+        x22 = self.DB2_2(torch.cat([f2, x21, upsample_to(x31, f2)], 1))
+        x13 = self.DB1_3(torch.cat([f1, x11, x12, upsample_to(x22, f1)], 1))
+        if self.config.deep_supervision:
+            return [self.conv1(x11), self.conv2(x12), self.conv3(x13)]
+        return [self.conv_out(x13)]
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Reconstruct ``image`` (B, 1, H, W) in 0..255 without fusion, as in training."""
+        return self.decode(self.encode(image))
+
+    def fuse(self, images: Sequence[Tensor], strategy: AttentionStrategy = NESTFUSE) -> list[Tensor]:
+        """Fuse K pictures (B, 1, H, W) in 0..255 of one size: one picture, or three with deep supervision."""
+        encoded = [self.encode(image) for image in images]
+        return self.decode([fuse_features(scale, strategy) for scale in zip(*encoded, strict=True)])
+
+
+def upsample_to(coarse: Tensor, fine: Tensor) -> Tensor:
+    """Double ``coarse`` (nearest) and mirror a missing last row or column of the size of ``fine``."""
+    doubled = functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
+    rows, columns = fine.shape[2] - doubled.shape[2], fine.shape[3] - doubled.shape[3]
+    return functional.pad(doubled, (0, columns, 0, rows), mode="reflect") if rows or columns else doubled
+
+
+def config_of_weights(state: Mapping[str, Tensor]) -> NestFuseConfig:
+    """Size of the network that ``state`` belongs to, as far as its names and shapes tell; else the published."""
+    default = NestFuseConfig()
+    channels = [state.get(f"DB{scale}_0.denseblock.1.conv2d.bias") for scale in (1, 2, 3, 4)]
+    stem = state.get("conv0.conv2d.bias")
+    sizes = [len(value) for value in channels if value is not None and value.ndim == 1]
+    return NestFuseConfig(
+        channels=(sizes[0], sizes[1], sizes[2], sizes[3]) if len(sizes) == 4 else default.channels,
+        stem_channels=len(stem) if stem is not None and stem.ndim == 1 else default.stem_channels,
+        deep_supervision="conv3.conv2d.weight" in state,
+    )

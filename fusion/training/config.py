@@ -1,0 +1,67 @@
+"""What a training run is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from fusion.errors import InputError
+
+TrainableMethod = Literal["nestfuse"]
+PrecisionName = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FuserTrainingConfig:
+    """A training run of a fusion network.
+
+    Attributes:
+        method: the network.
+        images: folders of training pictures, searched recursively.
+        out: folder of the run: checkpoint, weights, curves and model card.
+        steps: optimiser steps in total, also when resumed.
+        batch_size: crops per step and process.
+        crop_px: side of the square crops, a multiple of 8.
+        learning_rate: of Adam at its highest; 100 steps of warm-up, then a cosine down to 0.
+        ssim_weight: the paper's lambda.
+        deep_supervision: outputs and losses at all three nest levels.
+        precision: of the convolutions; losses and weights are always float32.
+        seed: of initial weights and crops.
+        save_every: steps between two checkpoints.
+        threads: CPU threads of one process; 0 leaves it to PyTorch.
+        resume: continue the run in ``out`` where its last checkpoint was written.
+
+    Raises:
+        InputError: a number out of its range or an unknown name.
+    """
+
+    method: TrainableMethod = "nestfuse"
+    images: tuple[Path, ...]
+    out: Path
+    steps: int = 2000
+    batch_size: int = 8
+    crop_px: int = 64
+    learning_rate: float = 1e-3
+    ssim_weight: float = 100.0
+    deep_supervision: bool = False
+    precision: PrecisionName = "float32"
+    seed: int = 0
+    save_every: int = 100
+    threads: int = 0
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(TrainableMethod):
+            raise InputError(f"--method {self.method}: can be trained: {', '.join(get_args(TrainableMethod))}")
+        if self.precision not in get_args(PrecisionName):
+            raise InputError(f"precision {self.precision!r}: choose one of {', '.join(get_args(PrecisionName))}")
+        for name in ("steps", "batch_size", "save_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} of a training must be at least 1, not {getattr(self, name)}")
+        if self.crop_px < 32 or self.crop_px % 8:
+            raise InputError(f"crop_px of a training must be a multiple of 8 from 32 up, not {self.crop_px}")
+        if not 0 < self.learning_rate < 1:
+            raise InputError(f"learning_rate of a training must lie between 0 and 1, not {self.learning_rate}")
+        if not self.images:
+            raise InputError("a training needs at least one folder of pictures (--images DIR)")

@@ -1,0 +1,117 @@
+"""Training: it learns, resumes exactly after a kill, and says what is wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from fusion.checkpoints import load_strictly, read_state_dict
+from fusion.errors import InputError
+from fusion.nestfuse import NestFuse
+from fusion.training import FuserTrainingConfig, train_fuser
+from fusion.training.images import GreyCrops, list_images
+from fusion.training.losses import structural_similarity
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for index in range(4):
+        coarse = generator.integers(0, 256, (6, 7), dtype=np.uint8)
+        image = cv2.resize(coarse, (70, 60 if index else 20), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f"{index}.png"), image)
+    return folder
+
+
+def config(pictures: Path, out: Path, **changes: object) -> FuserTrainingConfig:
+    settings: dict[str, object] = {"steps": 6, "batch_size": 2, "crop_px": 32, "save_every": 3, "threads": 1}
+    settings |= changes
+    return FuserTrainingConfig(images=(pictures,), out=out, **settings)  # type: ignore[arg-type]
+
+
+def test_a_run_writes_everything_and_the_loss_falls(pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train_fuser(config(pictures, out, steps=30, learning_rate=3e-3))
+    names = {path.name for path in out.iterdir()}
+    assert names == {"training.pt", "loss.csv", "loss.png", "nestfuse.md", "nestfuse.safetensors"}
+    losses = [float(line.split(",")[1]) for line in (out / "loss.csv").read_text().splitlines()[1:]]
+    assert losses[-1] < losses[0]
+    load_strictly(NestFuse(), read_state_dict(out / "nestfuse.safetensors"), "trained")
+    card = (out / "nestfuse.md").read_text()
+    assert "30 steps" in card
+    assert "seed 0" in card
+
+
+def test_a_killed_run_resumes_to_the_very_same_weights(pictures: Path, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    train_fuser(config(pictures, whole))
+    code = (
+        "from pathlib import Path; from fusion.training import *; "
+        f"train_fuser(FuserTrainingConfig(images=(Path({str(pictures)!r}),), out=Path({str(killed)!r}), steps=6, "
+        "batch_size=2, crop_px=32, save_every=1, threads=1))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)
+    deadline_s = time.monotonic() + 60
+    while not (killed / "training.pt").exists() and time.monotonic() < deadline_s:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert (killed / "training.pt").exists()
+    train_fuser(config(pictures, killed, save_every=1, resume=True))
+    first, second = (read_state_dict(folder / "nestfuse.safetensors") for folder in (whole, killed))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_deep_supervision_trains_all_outputs(pictures: Path, tmp_path: Path) -> None:
+    train_fuser(config(pictures, tmp_path / "run", steps=1, deep_supervision=True))
+    assert "conv1.conv2d.weight" in read_state_dict(tmp_path / "run" / "nestfuse.safetensors")
+
+
+def test_crops_depend_on_seed_step_and_rank_alone(pictures: Path) -> None:
+    paths = list_images([pictures])
+    crops = GreyCrops(paths, crop_px=32, batch_size=3, seed=5)
+    assert crops.batch(7).shape == (3, 1, 32, 32)
+    assert torch.equal(crops.batch(7), GreyCrops(paths, crop_px=32, batch_size=3, seed=5).batch(7))
+    assert not torch.equal(crops.batch(7), crops.batch(8))
+    assert not torch.equal(crops.batch(7), crops.batch(7, rank=1))
+
+
+def test_similarity_of_equal_pictures_is_one() -> None:
+    image = torch.rand(2, 1, 20, 24) * 255
+    torch.testing.assert_close(structural_similarity(image, image, 255.0), torch.tensor(1.0))
+    assert structural_similarity(image, 255 - image, 255.0) < 0
+
+
+def test_bad_input_is_named(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        train_fuser(config(tmp_path / "nowhere", tmp_path / "run"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no pictures"):
+        train_fuser(config(tmp_path / "empty", tmp_path / "run"))
+    with pytest.raises(InputError, match="multiple of 8"):
+        config(pictures, tmp_path / "run", crop_px=50)
+    with pytest.raises(InputError, match="can be trained"):
+        config(pictures, tmp_path / "run", method="average")
+    out = tmp_path / "run"
+    train_fuser(config(pictures, out, steps=1))
+    with pytest.raises(InputError, match="--resume"):
+        train_fuser(config(pictures, out, steps=2))
+    with pytest.raises(InputError, match="another seed"):
+        train_fuser(config(pictures, out, steps=2, seed=1, resume=True))
+    (out / "training.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(InputError, match="cannot be read"):
+        train_fuser(config(pictures, out, steps=2, resume=True))
+    (pictures / "broken.jpg").write_bytes(b"not a picture")
+    with pytest.raises(InputError, match=r"broken\.jpg"):
+        train_fuser(config(pictures, tmp_path / "other", steps=20))
