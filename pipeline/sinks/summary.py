@@ -81,11 +81,11 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         OSError: the file cannot be written.
     """
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2, allow_nan=False)
-            file.write("\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

@@ -37,6 +37,7 @@ class VideoWriter:
         self._path = path
         self._frame_rate = min(max(frame_rate, 1.0), 240.0)
         self._quality = quality
+        path.write_bytes(b"")  # av opens the file with the first picture only; fail now if it cannot be written
         self._container = av.open(
             str(path),
             "w",

@@ -1,0 +1,40 @@
+"""Small stand-ins for the parts that other tests prove: an unmoving tracker and generated pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from pipeline.frames import FramePair
+from trackers.box import Box
+from trackers.state import ImagePair, TrackState, TrackStatus
+
+
+class IdentityTracker:
+    """Says that nothing moved."""
+
+    def init(self, pair: ImagePair, box: Box) -> TrackState:
+        return TrackState(box=box, score=1.0, status=TrackStatus.TRACKING, template=None)
+
+    def update(self, state: TrackState, pair: ImagePair) -> TrackState:
+        return state
+
+    def update_all(self, states: Sequence[TrackState], pair: ImagePair) -> list[TrackState]:
+        return [self.update(state, pair) for state in states]
+
+
+def make_pair(index: int, *, width: int = 64, height: int = 48, seed: int = 0) -> FramePair:
+    generator = np.random.default_rng((seed, index))
+    return FramePair(
+        index=index,
+        time_s=index / 25,
+        dt_s=0.0,
+        visible_bgr=generator.integers(0, 255, (height, width, 3), np.uint8),
+        thermal=generator.integers(0, 255, (height, width), np.uint8),
+    )
+
+
+def make_pairs(count: int, *, width: int = 64, height: int = 48) -> Iterator[FramePair]:
+    for index in range(count):
+        yield make_pair(index, width=width, height=height)

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from fusion.errors import InputError, RunError
+from pipeline.frames import FramePair, StreamResult
+from pipeline.handover import Handover, HandoverClosed
+from pipeline.progress import Progress
+from pipeline.sinks import Sink
+from pipeline.sinks.summary import RunStatistics
+from pipeline.stream import PairProcessor, run_stream
+from tests.pipeline.doubles import IdentityTracker, make_pair, make_pairs
+from trackers.box import Box
+from trackers.state import Modality
+
+
+class Collector:
+    def __init__(self, *, fail_at: int | None = None) -> None:
+        self.results: list[StreamResult] = []
+        self._fail_at = fail_at
+
+    def write(self, result: StreamResult) -> None:
+        if result.pair.index == self._fail_at:
+            raise OSError(28, "No space left on device")
+        self.results.append(result)
+
+    def close(self) -> None:
+        pass
+
+
+def run(
+    pairs: Iterator[FramePair],
+    processor: PairProcessor,
+    *sinks: Sink,
+    stop: threading.Event | None = None,
+    live: bool = False,
+) -> RunStatistics:
+    statistics = RunStatistics()
+    run_stream(
+        pairs,
+        processor,
+        sinks,
+        statistics=statistics,
+        stop=stop or threading.Event(),
+        progress=Progress("pairs", quiet=True),
+        live=live,
+    )
+    return statistics
+
+
+def mean_fuser(visible_bgr: np.ndarray, thermal: np.ndarray) -> np.ndarray:
+    return ((visible_bgr.astype(np.uint16) + thermal[..., None]) // 2).astype(np.uint8)
+
+
+def processor(*boxes: Box, fail_at: int | None = None) -> PairProcessor:
+    class Fuser:
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def __call__(self, visible_bgr: np.ndarray, thermal: np.ndarray) -> np.ndarray:
+            self.calls += 1
+            if fail_at is not None and self.calls > fail_at:
+                raise RunError("the fuser broke")
+            return mean_fuser(visible_bgr, thermal)
+
+        def reset(self) -> None:
+            pass
+
+    return PairProcessor(fuser=Fuser(), tracker=IdentityTracker(), boxes=boxes)
+
+
+def test_every_pair_arrives_in_order_with_its_targets() -> None:
+    sink = Collector()
+    boxes = (Box(1, 2, 10, 12), Box(20, 20, 8, 8))
+    statistics = run(make_pairs(50), processor(*boxes), sink)
+    assert [result.pair.index for result in sink.results] == list(range(50))
+    assert all([result.states[1].box, result.states[2].box] == list(boxes) for result in sink.results)
+    assert all(set(result.stage_ms) == {"decode", "fuse", "track"} for result in sink.results)
+    assert statistics.pairs == len(statistics.latency_ms) == len(statistics.stage_ms["record"]) == 50
+    expected = mean_fuser(sink.results[7].pair.visible_bgr, sink.results[7].pair.thermal)
+    assert np.array_equal(sink.results[7].fused_bgr, expected)
+
+
+@pytest.mark.parametrize(
+    "box", [Box(60, 10, 20, 20), Box(-30, 0, 20, 20), Box(5, 5, 0, 10), Box(5, 47.9, 5, 30), Box(0, 0, 0.5, 5)]
+)
+def test_a_box_out_of_the_picture_is_refused_by_name(box: Box) -> None:
+    with pytest.raises(InputError, match="--box"):
+        run(make_pairs(3), processor(box))
+
+
+def test_a_failing_reader_loses_nothing_read_before() -> None:
+    def pairs() -> Iterator[FramePair]:
+        yield from make_pairs(7)
+        raise RunError("the file is damaged")
+
+    sink = Collector()
+    with pytest.raises(RunError, match="damaged"):
+        run(pairs(), processor(), sink)
+    assert len(sink.results) == 7
+
+
+def test_a_failing_processor_ends_the_reader_and_keeps_the_results() -> None:
+    closed = threading.Event()
+
+    def pairs() -> Iterator[FramePair]:
+        try:
+            yield from make_pairs(10_000)
+        finally:
+            closed.set()
+
+    sink = Collector()
+    with pytest.raises(RunError, match="fuser broke"):
+        run(pairs(), processor(fail_at=5), sink)
+    assert len(sink.results) == 5
+    assert closed.is_set()
+
+
+def test_a_failing_sink_ends_the_run() -> None:
+    sink = Collector(fail_at=5)
+    with pytest.raises(OSError, match="No space"):
+        run(make_pairs(10_000), processor(), sink)
+    assert len(sink.results) == 5
+
+
+def test_a_sink_that_fails_on_the_last_pair_is_not_overlooked() -> None:
+    with pytest.raises(OSError, match="No space"):
+        run(make_pairs(6), processor(), Collector(fail_at=5))
+
+
+def test_stop_ends_between_two_pairs() -> None:
+    stop = threading.Event()
+
+    class Stopper(Collector):
+        def write(self, result: StreamResult) -> None:
+            super().write(result)
+            if result.pair.index == 4:
+                stop.set()
+
+    sink = Stopper()
+    run(make_pairs(100_000), processor(), sink, stop=stop)
+    assert 5 <= len(sink.results) < 40
+    assert [result.pair.index for result in sink.results] == list(range(len(sink.results)))
+
+
+def test_stop_ends_a_reader_that_waits_for_a_camera() -> None:
+    stop = threading.Event()
+    release = threading.Event()
+
+    def pairs() -> Iterator[FramePair]:
+        yield make_pair(0)
+        stop.set()
+        release.wait(20)
+
+    sink = Collector()
+    threading.Timer(0.5, release.set).start()
+    run(pairs(), processor(), sink, stop=stop)
+    assert len(sink.results) <= 1
+
+
+def test_live_drops_what_waits_and_counts_it() -> None:
+    produced = threading.Event()
+
+    class Slow(Collector):
+        def write(self, result: StreamResult) -> None:
+            produced.wait(10)
+            super().write(result)
+
+    def pairs() -> Iterator[FramePair]:
+        yield from make_pairs(200)
+        produced.set()
+
+    sink = Slow()
+    run(pairs(), processor(), sink, live=True)
+    assert len(sink.results) < 200
+    assert sink.results[-1].pair.index == 199
+    assert sink.results[-1].dropped == 200 - len(sink.results)
+
+
+@pytest.mark.parametrize(
+    ("missing", "modality", "shown"),
+    [
+        (None, Modality.FUSED, "visible"),
+        (None, Modality.IR, "thermal"),
+        ("visible", Modality.FUSED, "thermal"),
+        ("thermal", Modality.IR, "visible"),
+    ],
+)
+def test_without_fuser_the_picture_at_hand_is_shown(missing: str | None, modality: Modality, shown: str) -> None:
+    pair = make_pair(0)
+    pair = FramePair(
+        index=0,
+        time_s=0.0,
+        dt_s=0.0,
+        visible_bgr=pair.visible_bgr,
+        thermal=pair.thermal,
+        missing=missing,
+    )
+    result = PairProcessor(fuser=None, tracker=None, modality=modality).process(pair)
+    expected = pair.visible_bgr if shown == "visible" else np.repeat(pair.thermal[..., None], 3, axis=2)
+    assert np.array_equal(result.fused_bgr, expected)
+
+
+def test_a_closed_handover_wakes_its_sender() -> None:
+    handover: Handover[int] = Handover(1)
+    handover.put(1)
+    threading.Timer(0.05, handover.close).start()
+    with pytest.raises(HandoverClosed):
+        handover.put(2)
+
+
+def test_latest_wins_keeps_the_newest() -> None:
+    handover: Handover[int] = Handover(1, latest_wins=True)
+    for number in range(5):
+        handover.put(number)
+    handover.finish()
+    assert list(handover.drain()) == [4]
+    assert handover.dropped == 4
