@@ -120,9 +120,7 @@ def _report_os_error(error: OSError) -> int:
     """Say what the operating system refused; errors that are not about files or disks are defects."""
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in _DISK_ERRORS:
-        _say(
-            f"failed: {_DISK_ERRORS[error.errno]}{where}; what was recorded is kept. Free space and run again"
-        )
+        _say(f"failed: {_DISK_ERRORS[error.errno]}{where}; what was recorded is kept. Free space and run again")
         return EXIT_FAILED
     if error.errno in _PATH_ERRORS and error.filename:
         _say(f"error: {error.filename}: {os.strerror(error.errno)}; check the path and its permissions")
@@ -140,9 +138,7 @@ def _dispatch(argv: list[str]) -> int:
         return EXIT_DONE
     names = available_commands()
     if name not in names:
-        raise InputError(
-            f"there is no command {name!r}{_suggestion(name, names)}\ncommands: {', '.join(names)}"
-        )
+        raise InputError(f"there is no command {name!r}{_suggestion(name, names)}\ncommands: {', '.join(names)}")
     command = _load(name)
     parser = _Parser(
         prog=f"rgbt-stream {name}",
@@ -166,9 +162,7 @@ def _overview() -> str:
         "",
     ]
     lines += [f"  {name:<16} {_load(name).HELP}" for name in available_commands()]
-    return "\n".join(
-        [*lines, "", "exit codes: 0 done, 1 failed or less than asked, 2 bad input, 130 interrupted"]
-    )
+    return "\n".join([*lines, "", "exit codes: 0 done, 1 failed or less than asked, 2 bad input, 130 interrupted"])
 
 
 def _version() -> str:
