@@ -18,8 +18,9 @@ def channel_average(image: NDArray[np.uint8]) -> Fill:
     """Mean of each channel of ``image`` (H, W) or (H, W, C) uint8, 0..255: the colour of pixels outside it."""
     if image.ndim == 2:
         return (float(image.mean()),)
-    # Exact integer sums: the same numbers as a float64 mean, several times faster on interleaved channels.
-    return tuple(float(value) for value in cv2.mean(image)[: image.shape[2]])
+    # Sums of whole numbers are exact: the same result as a float64 mean, several times faster.
+    count = image.shape[0] * image.shape[1]
+    return tuple(value / count for value in cv2.sumElems(image)[: image.shape[2]])
 
 
 def crop_square(

@@ -1,0 +1,210 @@
+"""One step of a SiamRPN tracker as pure functions: crop sizes, choice of the proposal, motion and size update.
+
+Source: the tracker of PySOT (Apache-2.0), reproduced in float64 like it. Its centre is a point of the picture's
+continuous coordinates and its box spreads symmetrically around it, so a box that is converted by its centre comes
+back unchanged. (PySOT's demo starts half a pixel off; its benchmark, like this project, does not.)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusion.errors import InputError
+from trackers.anchors import hanning_window
+from trackers.networks.interface import Features
+from trackers.state import TrackStatus
+from trackers.subwindow import Fill
+
+_SMALLEST_SIDE_PX = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiameseTrackerConfig:
+    """Constants of the tracking loop.
+
+    Attributes:
+        exemplar_size: side of the template crop in network pixels.
+        instance_size: side of the search crop in network pixels.
+        context_amount: how much surroundings the template shows: this share of (w + h) is added to both sides.
+        penalty_k: how strongly a change of size or shape lowers a proposal's rank.
+        window_influence: share of the window (preference for small motion) in the rank, 0..1.
+        learning_rate: share of a sure proposal's size taken over in one step, 0..1.
+        tracking_above: score from which a target counts as tracked.
+        lost_below: score under which it counts as lost; between the two it is uncertain, or stays lost.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    exemplar_size: int = 127
+    instance_size: int = 255
+    context_amount: float = 0.5
+    penalty_k: float = 0.05
+    window_influence: float = 0.42
+    learning_rate: float = 0.38
+    tracking_above: float = 0.6
+    lost_below: float = 0.25
+
+    def __post_init__(self) -> None:
+        for name in ("window_influence", "learning_rate", "tracking_above", "lost_below"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"tracker setting {name} must lie in 0..1, not {getattr(self, name)}")
+        if self.lost_below > self.tracking_above:
+            raise InputError(
+                f"tracker setting lost_below ({self.lost_below}) must not exceed tracking_above ({self.tracking_above})"
+            )
+        if not 0 < self.exemplar_size <= self.instance_size:
+            raise InputError(
+                f"tracker setting exemplar_size ({self.exemplar_size}) must lie in 1..instance_size "
+                f"({self.instance_size})"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetMemory:
+    """What the loop remembers of one target.
+
+    Attributes:
+        features: the network's template tensors, dimension 0 of size 1.
+        center_xy: centre in picture pixels.
+        size_wh: smoothed width and height in picture pixels.
+        fills: for each modality the colour of pixels outside its picture, fixed at the first picture.
+    """
+
+    features: Features
+    center_xy: tuple[float, float]
+    size_wh: tuple[float, float]
+    fills: tuple[Fill, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """The chosen proposal of each of B targets.
+
+    Attributes:
+        boxes: (B, 4) float64 ``cx, cy, w, h`` in search-crop pixels relative to the crop centre.
+        scores: (B,) probability before penalty and window.
+        penalties: (B,) factor for the change of size and shape, 0..1.
+        indices: (B,) flat index ``(a * H + y) * W + x``, -1 where no proposal was finite.
+    """
+
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    penalties: NDArray[np.float64]
+    indices: NDArray[np.int64]
+
+
+def context_side(size_wh: tuple[float, float], context_amount: float) -> float:
+    """Side in picture pixels of the square that a template crop shows of a target of ``size_wh``."""
+    width, height = size_wh
+    padding = context_amount * (width + height)
+    return math.sqrt((width + padding) * (height + padding))
+
+
+def rank_proposals(
+    score: NDArray[np.float32],
+    boxes: NDArray[np.float32],
+    sizes_wh: NDArray[np.float64],
+    config: SiameseTrackerConfig,
+) -> NDArray[np.float64]:
+    """Rank of every proposal: score times penalty, blended with the window; and the penalties.
+
+    Args:
+        score: (B, A, H, W) probability.
+        boxes: (B, 4, A, H, W) ``cx, cy, w, h`` in search-crop pixels.
+        sizes_wh: (B, 2) current size of each target in search-crop pixels.
+        config: ``penalty_k`` and ``window_influence``.
+
+    Returns:
+        (2, B, A, H, W): ranks, penalties. Not finite where the proposal is not.
+    """
+    width, height = boxes[:, 2], boxes[:, 3]
+    target_width, target_height = (sizes_wh[:, axis, None, None, None] for axis in (0, 1))
+    # An untrained network may propose sizes of 0 or infinity; such proposals drop out later.
+    with np.errstate(all="ignore"):
+        size_change = _change(_equivalent_side(width, height) / _equivalent_side(target_width, target_height))
+        shape_change = _change((target_width / target_height) / (width / height))
+        penalty = np.exp(-(shape_change * size_change - 1) * config.penalty_k)
+        window = hanning_window(*score.shape[2:])
+        influence = config.window_influence
+        return np.stack((penalty * score * (1 - influence) + window * influence, penalty))
+
+
+def choose_proposals(
+    score: NDArray[np.float32],
+    boxes: NDArray[np.float32],
+    sizes_wh: NDArray[np.float64],
+    config: SiameseTrackerConfig,
+) -> Proposals:
+    """The best-ranked proposal of each target; arguments as in :func:`rank_proposals`."""
+    batch = score.shape[0]
+    ranks, penalties = rank_proposals(score, boxes, sizes_wh, config).reshape(2, batch, -1)
+    flat_boxes = boxes.reshape(batch, 4, -1)
+    usable = np.isfinite(ranks) & np.isfinite(flat_boxes).all(1)
+    ranks = np.where(usable, ranks, -np.inf)
+    rows, best = np.arange(batch), ranks.argmax(1)
+    some = usable[rows, best]
+    # With no finite proposal the target stays where it is, with score 0.
+    kept = np.concatenate((np.zeros((batch, 2)), sizes_wh), axis=1)
+    return Proposals(
+        boxes=np.where(some[:, None], flat_boxes[rows, :, best].astype(np.float64), kept),
+        scores=np.where(some, score.reshape(batch, -1)[rows, best].astype(np.float64), 0.0),
+        penalties=np.where(some, penalties[rows, best], 0.0),
+        indices=np.where(some, best, -1),
+    )
+
+
+def move_target(
+    center_xy: tuple[float, float],
+    size_wh: tuple[float, float],
+    *,
+    proposal_in_crop: NDArray[np.float64],
+    crop_scale: float,
+    size_rate: float,
+    picture_wh: tuple[int, int],
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """New centre and size: the centre takes the whole step, the size a share of it; both are clipped.
+
+    Args:
+        center_xy: centre before, picture pixels.
+        size_wh: size before, picture pixels.
+        proposal_in_crop: ``cx, cy, w, h`` in search-crop pixels relative to the crop centre.
+        crop_scale: search-crop pixels per picture pixel.
+        size_rate: share of the proposed size, 0..1.
+        picture_wh: the centre stays inside the picture, the size within 10 px and the picture's size.
+    """
+    step_x, step_y, width, height = (float(value) / crop_scale for value in proposal_in_crop)
+    center = (_clip(center_xy[0] + step_x, 0, picture_wh[0]), _clip(center_xy[1] + step_y, 0, picture_wh[1]))
+    size = (
+        _clip(size_wh[0] * (1 - size_rate) + width * size_rate, _SMALLEST_SIDE_PX, picture_wh[0]),
+        _clip(size_wh[1] * (1 - size_rate) + height * size_rate, _SMALLEST_SIDE_PX, picture_wh[1]),
+    )
+    return center, size
+
+
+def next_status(previous: TrackStatus, score: float, config: SiameseTrackerConfig) -> TrackStatus:
+    """Status after a picture; a lost target must be seen well to count as tracked again."""
+    if score >= config.tracking_above:
+        return TrackStatus.TRACKING
+    if score < config.lost_below or previous is TrackStatus.LOST:
+        return TrackStatus.LOST
+    return TrackStatus.UNCERTAIN
+
+
+def _clip(value: float, low: float, high: float) -> float:
+    return max(low, min(value, high))
+
+
+def _change(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.maximum(ratio, 1.0 / ratio)
+
+
+def _equivalent_side(width: NDArray[Any], height: NDArray[Any]) -> NDArray[Any]:
+    padding = (width + height) * 0.5
+    result: NDArray[Any] = np.sqrt((width + padding) * (height + padding))
+    return result
