@@ -1,0 +1,356 @@
+"""From what the user named to registered pairs: sources, pairing, registration and thermal display in one chain."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusion.errors import InputError
+from pipeline.calibration import Calibration, read_calibration
+from pipeline.frames import Frame, FramePair, PairStatus
+from pipeline.pairing import PairedFrames, Pairer, PairerConfig, PairingStats, pair_offline
+from pipeline.registration import Registrar
+from pipeline.sources import Role, Source, SourceInfo, SourceOptions, is_live, open_sequence, open_source
+from pipeline.sources.images import ImageListSource
+from pipeline.thermal import ThermalConfig, ThermalDisplay
+from trackers.box import Box
+
+MIN_SIDE_PX = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairSourceConfig:
+    """Where pairs come from and how they are made.
+
+    Attributes:
+        visible: URI of the visible stream; None when ``sequence`` is given, or for thermal alone.
+        thermal: URI of the thermal stream; None likewise.
+        sequence: VOT-style folder instead of the two URIs.
+        visible_options: how to read the visible stream.
+        thermal_options: how to read the thermal stream.
+        pairing: which frames belong together.
+        calibration: calibration file; without one, pictures of equal size are taken as registered.
+        display: how 16-bit thermal becomes 8 bits.
+    """
+
+    visible: str | None = None
+    thermal: str | None = None
+    sequence: str | None = None
+    visible_options: SourceOptions = field(default_factory=SourceOptions)
+    thermal_options: SourceOptions = field(default_factory=SourceOptions)
+    pairing: PairerConfig = field(default_factory=PairerConfig)
+    calibration: str | None = None
+    display: ThermalConfig = field(default_factory=ThermalConfig)
+
+    def __post_init__(self) -> None:
+        if self.sequence is not None and (self.visible is not None or self.thermal is not None):
+            raise InputError("give either a sequence folder or a visible and a thermal source, not both")
+        if self.sequence is None and self.visible is None and self.thermal is None:
+            raise InputError("no source; give --visible and --thermal, or --sequence")
+
+    @property
+    def live(self) -> bool:
+        """Whether any of the streams comes in real time."""
+        return any(is_live(uri) for uri in (self.visible, self.thermal) if uri is not None)
+
+
+class PairBuilder:
+    """Makes registered pairs of paired frames: registration, thermal display, and fill-in for what is missing.
+
+    Where one stream has no frame its picture is black and ``FramePair.missing`` says so. A change of a stream's
+    picture size is followed, except with a calibration, which holds for one size only.
+    """
+
+    def __init__(self, calibration: Calibration | None = None, display: ThermalConfig | None = None) -> None:
+        self._calibration = calibration
+        self._display = ThermalDisplay(display)
+        self._registrar: Registrar | None = None
+        self._visible_wh: tuple[int, int] | None = None
+        self._warnings: list[str] = []
+        self._built = 0
+        self.stage_ms: dict[str, float] = {}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know, one line each."""
+        return tuple(self._warnings)
+
+    def expect_visible(self, size_wh: tuple[int, int]) -> None:
+        """Say the visible size beforehand, for pairs that come before the first visible frame."""
+        self._visible_wh = size_wh
+
+    def build(self, frames: PairedFrames) -> FramePair:
+        """Register and map one pair of frames.
+
+        Raises:
+            InputError: a picture is too small, or its size is not that of the calibration.
+        """
+        begin_s = time.perf_counter()
+        if frames.visible is not None:
+            height, width = frames.visible.image.shape[:2]
+            self._visible_wh = (width, height)
+        warped = None if frames.thermal is None else self._register(frames.thermal.image)
+        registered_s = time.perf_counter()
+        thermal, raw = self._map(frames.thermal, warped)
+        if frames.visible is not None:
+            visible = np.asarray(frames.visible.image, np.uint8)
+        elif thermal is not None:
+            visible = np.zeros((*thermal.shape, 3), np.uint8)
+        else:
+            raise ValueError("a pair needs at least one frame")
+        if thermal is None:
+            thermal = np.zeros(visible.shape[:2], np.uint8)
+        self.stage_ms = {
+            "register": (registered_s - begin_s) * 1e3,
+            "thermal": (time.perf_counter() - registered_s) * 1e3,
+        }
+        index, self._built = self._built, self._built + 1
+        return FramePair(
+            index=index,
+            time_s=(frames.visible or frames.thermal).time_s,  # type: ignore[union-attr]
+            dt_s=frames.dt_s,
+            visible_bgr=visible,
+            thermal=thermal,
+            thermal_raw=raw,
+            status=frames.status,
+            missing="visible" if frames.visible is None else "thermal" if frames.thermal is None else None,
+        )
+
+    def _register(self, thermal: NDArray[Any]) -> NDArray[Any]:
+        thermal_wh = (thermal.shape[1], thermal.shape[0])
+        visible_wh = self._visible_wh or thermal_wh
+        known = self._registrar
+        if known is None or (known.visible_wh, known.thermal_wh) != (visible_wh, thermal_wh):
+            for role, size in (("visible", visible_wh), ("thermal", thermal_wh)):
+                check_size(role, *size)
+            known = self._registrar = Registrar(visible_wh, thermal_wh, self._calibration)
+            if known.warning and known.warning not in self._warnings:
+                self._warnings.append(known.warning)
+        return known(thermal).thermal
+
+    def _map(
+        self, frame: Frame | None, warped: NDArray[Any] | None
+    ) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint16] | None]:
+        if frame is None or warped is None:
+            return None, None
+        self._display.observe(frame.image, frame.time_s)
+        return self._display.apply(warped), warped if warped.dtype == np.uint16 else None
+
+
+class PairStream:
+    """Recorded pairs, one for every reference frame; use as a context manager.
+
+    Iterate once. Reading is deterministic: the same files give the same pairs.
+
+    Attributes:
+        visible: the visible source, or None.
+        thermal: the thermal source, or None.
+        boxes: ground truth of a sequence folder per frame, empty otherwise.
+        stage_ms: duration of the stages of the newest pair in milliseconds (decode, register, thermal).
+    """
+
+    def __init__(
+        self,
+        visible: Source | None,
+        thermal: Source | None,
+        *,
+        pairing: PairerConfig,
+        builder: PairBuilder,
+        boxes: tuple[Box | None, ...] = (),
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        self.visible, self.thermal, self.boxes = visible, thermal, boxes
+        self.stage_ms: dict[str, float] = {}
+        self._warnings = warnings
+        self._builder = builder
+        self._pairer = Pairer(
+            replace(pairing, max_wait_s=None),
+            visible_period_s=1 / visible.info.fps if visible else None,
+            thermal_period_s=1 / thermal.info.fps if thermal else None,
+        )
+        self._pairing = pairing
+        self._alone = 0
+        reference = visible if pairing.reference == "visible" else thermal
+        present = reference or visible or thermal
+        if present is None:
+            raise ValueError("a pair stream needs at least one source")
+        self._reference: Source = present
+        if visible is not None:
+            builder.expect_visible((visible.info.width, visible.info.height))
+
+    @property
+    def info(self) -> SourceInfo:
+        """Picture size of the pairs (the visible one's) with the rate and length of the reference stream."""
+        shown = self.visible or self._reference
+        info = self._reference.info
+        return replace(shown.info, fps=info.fps, length=info.length)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know, one line each; grows while reading."""
+        sources = [source.warnings for source in (self.visible, self.thermal) if source is not None]
+        return (*self._warnings, *self._builder.warnings, *(line for lines in sources for line in lines))
+
+    @property
+    def stats(self) -> PairingStats:
+        """Counts of pairing since the beginning."""
+        if self.visible is None:
+            return PairingStats(thermal=self._alone, single=self._alone)
+        if self.thermal is None:
+            return PairingStats(visible=self._alone, single=self._alone)
+        return self._pairer.stats()
+
+    def __iter__(self) -> Iterator[FramePair]:
+        """Pairs in order of time.
+
+        Raises:
+            InputError: a picture cannot be used.
+            RunError: after the last pair, when a source delivered less than its file promises.
+        """
+        visible: Iterator[Frame] = iter(self.visible or ())
+        thermal: Iterator[Frame] = iter(self.thermal or ())
+        begin_s = time.perf_counter()
+        for frames in self._paired(visible, thermal):
+            decoded_s = time.perf_counter()
+            pair = self._builder.build(frames)
+            self.stage_ms = {"decode": (decoded_s - begin_s) * 1e3, **self._builder.stage_ms}
+            yield pair
+            begin_s = time.perf_counter()
+        self._warn_of_lengths()
+
+    def _paired(self, visible: Iterator[Frame], thermal: Iterator[Frame]) -> Iterator[PairedFrames]:
+        if self.visible is not None and self.thermal is not None:
+            yield from pair_offline(visible, thermal, pairer=self._pairer)
+            return
+        # A stream alone is its own reference, whatever the policy says of frames without partner.
+        for index, frame in enumerate(visible if self.visible is not None else thermal):
+            self._alone = index + 1
+            yield PairedFrames(
+                index=index,
+                visible=frame if self.visible is not None else None,
+                thermal=frame if self.visible is None else None,
+                status=PairStatus.SINGLE,
+            )
+
+    def _warn_of_lengths(self) -> None:
+        if self.visible is None or self.thermal is None:
+            return
+        stats = self.stats
+        if stats.unpaired:
+            self._warnings += (
+                f"{stats.unpaired} of {stats.visible if self._pairing.reference == 'visible' else stats.thermal} "
+                f"{self._pairing.reference} frames found no {self._pairing.other} frame within "
+                f"{1e3 * self._pairer.tolerance_s():.0f} ms ({self._lengths()})",
+            )
+        elif stats.unused and self._ends_apart():
+            self._warnings += (f"{stats.unused} {self._pairing.other} frames were not used ({self._lengths()})",)
+
+    def _lengths(self) -> str:
+        stats = self.stats
+        return f"visible has {stats.visible} frames, thermal {stats.thermal}"
+
+    def _ends_apart(self) -> bool:
+        if self.visible is None or self.thermal is None:
+            return False
+        stats = self.stats
+        ends = stats.visible / self.visible.info.fps, stats.thermal / self.thermal.info.fps
+        return abs(ends[0] - ends[1]) > 2 * self._pairer.tolerance_s()
+
+    def close(self) -> None:
+        """Close the sources; safe to call twice."""
+        for source in (self.visible, self.thermal):
+            if source is not None:
+                source.close()
+
+    def __enter__(self) -> Self:
+        """Nothing to do: the sources are open from construction."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+def open_pairs(config: PairSourceConfig) -> PairStream:
+    """Open recorded sources as a stream of registered pairs.
+
+    Raises:
+        InputError: a source, the sequence or the calibration cannot be used, or a stream is live.
+    """
+    calibration = read_calibration(config.calibration) if config.calibration else None
+    builder = PairBuilder(calibration, config.display)
+    if config.sequence is not None:
+        sequence = open_sequence(config.sequence, config.visible_options)
+        stream = PairStream(
+            sequence.visible,
+            sequence.thermal,
+            pairing=config.pairing,
+            builder=builder,
+            boxes=sequence.boxes,
+            warnings=sequence.warnings,
+        )
+    else:
+        if config.live:
+            raise InputError("a live source cannot be read offline; use --live")
+        visible, thermal, warnings = _open_both(config)
+        stream = PairStream(visible, thermal, pairing=config.pairing, builder=builder, warnings=warnings)
+    try:
+        _check_sizes(stream, calibration)
+    except InputError:
+        stream.close()
+        raise
+    return stream
+
+
+def _open_both(config: PairSourceConfig) -> tuple[Source | None, Source | None, tuple[str, ...]]:
+    with ExitStack() as opened:
+        sources: list[Source | None] = []
+        roles: tuple[Role, Role] = ("visible", "thermal")
+        uris, options = (config.visible, config.thermal), (config.visible_options, config.thermal_options)
+        for role, uri, how in zip(roles, uris, options, strict=True):
+            source = None if uri is None else open_source(uri, role=role, options=how)
+            if source is not None:
+                opened.callback(source.close)
+            sources.append(source)
+        opened.pop_all()
+    visible, thermal = sources
+    warnings = [f"no {role} source" for role, source in zip(roles, sources, strict=True) if source is None]
+    for folder, partner in ((visible, thermal), (thermal, visible)):
+        # Pictures in a folder carry no time; next to a source that does, its rate is the better guess than 30.
+        if isinstance(folder, ImageListSource) and partner and partner.info.rate_known and not folder.info.rate_known:
+            folder.set_rate(partner.info.fps)
+            warnings.append(f"{folder.info.name}: taken as {partner.info.fps:g} fps, the rate of {partner.info.name}")
+    return visible, thermal, tuple(warnings)
+
+
+def _check_sizes(stream: PairStream, calibration: Calibration | None) -> None:
+    for role, source in (("visible", stream.visible), ("thermal", stream.thermal)):
+        if source is not None:
+            check_size(role, source.info.width, source.info.height)
+    if calibration is not None and stream.visible is not None and stream.thermal is not None:
+        visible, thermal = stream.visible.info, stream.thermal.info
+        calibration.check_sizes((visible.width, visible.height), (thermal.width, thermal.height))
+
+
+def check_size(role: str, width: int, height: int) -> None:
+    """Refuse pictures too small to work with.
+
+    Raises:
+        InputError: a side is shorter than ``MIN_SIDE_PX``.
+    """
+    if min(width, height) < MIN_SIDE_PX:
+        raise InputError(
+            f"the {role} picture has {width}x{height} pixels; at least {MIN_SIDE_PX}x{MIN_SIDE_PX} are needed"
+        )
