@@ -34,4 +34,4 @@ def pixelwise_correlation(search: Tensor, kernel: Tensor) -> Tensor:
     """
     height, width = search.shape[2:]
     products = kernel.flatten(2).transpose(1, 2) @ search.flatten(2)
-    return products.unflatten(2, (height, width))
+    return products.reshape(*products.shape[:2], height, width)
