@@ -1,0 +1,253 @@
+"""The network of ``siamrpn-lite``: SiamRPN++ in a size that two CPU cores train and run at video speed.
+
+Form of SiamRPN++ (Li et al., CVPR 2019): a shared backbone read at several scales, a depth-wise cross-correlation of
+template and search features at each of them, learned softmax weights that merge the scales, and a region proposal
+head on a 25 x 25 map with stride 8 over a 255 x 255 search crop. What differs, for the sake of two cores: the
+backbone is MobileNetV3-small (strides 8, 16, 16 instead of 8, 8, 8), convolutions are depth-wise separable, the
+scales are merged before one shared tower instead of after three, and there is one square anchor a place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trackers.networks.correlation import depthwise_correlation
+from trackers.networks.interface import Features, Response
+from trackers.networks.mobilenetv3 import NanoBackbone
+
+MAP_SIZE = 25
+ANCHOR_PX = 64.0
+STRIDE_PX = 8.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelShape:
+    """How one backbone scale is correlated.
+
+    Attributes:
+        block: backbone block whose output is read.
+        channels: channels of that output.
+        template_crop: side of the central part of the template features that becomes the kernel.
+        padding: zero padding of the 3 x 3 convolutions on this scale (0 or 1).
+        stride: pixels of the crop per feature cell.
+    """
+
+    block: int
+    channels: int
+    template_crop: int
+    padding: int
+    stride: int
+
+
+# The crop sides make the correlation maps share one centre: 16 cells -> 8, minus 2 by the unpadded convolution, is a
+# 6 x 6 kernel over 30 x 30 (25 x 25 at stride 8); 8 cells -> 4 x 4 over 16 x 16 is 13 x 13 at stride 16, whose
+# places are every other place of the finer map.
+LEVELS = (
+    LevelShape(block=3, channels=24, template_crop=8, padding=0, stride=8),
+    LevelShape(block=6, channels=40, template_crop=4, padding=1, stride=16),
+    LevelShape(block=9, channels=96, template_crop=4, padding=1, stride=16),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiteConfig:
+    """Size of the head: ``channels`` of the correlation features and separable layers in each tower."""
+
+    channels: int = 96
+    tower_depth: int = 3
+
+
+class SeparableUnit(nn.Module):
+    """Depth-wise 3 x 3 and point-wise 1 x 1 convolution, each with batch norm; ReLU after the second."""
+
+    def __init__(self, channels_in: int, channels_out: int, padding: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels_in, channels_in, 3, 1, padding, groups=channels_in, bias=False),
+            nn.BatchNorm2d(channels_in),
+            nn.Conv2d(channels_in, channels_out, 1, bias=False),
+            nn.BatchNorm2d(channels_out),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) to (B, C_out, H - 2 + 2 padding, W - 2 + 2 padding)."""
+        y: Tensor = self.layers(x)
+        return y
+
+
+class LiteBranch(nn.Module):
+    """One of the two branches (classes, boxes): kernels from the template, a merged map, a tower, an output."""
+
+    def __init__(self, config: LiteConfig, outputs: int) -> None:
+        super().__init__()
+        channels = config.channels
+        self.kernel = nn.ModuleList(SeparableUnit(channels, channels, level.padding) for level in LEVELS)
+        self.search = nn.ModuleList(SeparableUnit(channels, channels, level.padding) for level in LEVELS)
+        self.normalize = nn.ModuleList(nn.BatchNorm2d(channels) for _ in LEVELS)
+        self.level_weight = nn.Parameter(torch.zeros(len(LEVELS)))
+        self.tower = nn.Sequential(*(SeparableUnit(channels, channels, 1) for _ in range(config.tower_depth)))
+        self.output = nn.Conv2d(channels, outputs, 1)
+
+    def kernels(self, template: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Kernels (B, C, k, k) from the central template features of each scale."""
+        return tuple(
+            _center(unit(features), level.template_crop - 2 + 2 * level.padding)
+            for unit, features, level in zip(self.kernel, template, LEVELS, strict=True)
+        )
+
+    def correlate(self, kernels: Sequence[Tensor], search: Sequence[Tensor]) -> Tensor:
+        """Correlation features (B, C, 25, 25), the scales merged by their learned weights."""
+        weights = self.level_weight.softmax(dim=0)
+        merged: Tensor | None = None
+        for index, (kernel, features) in enumerate(zip(kernels, search, strict=True)):
+            response = depthwise_correlation(self.search[index](features), kernel)
+            response = self.normalize[index](response)
+            if response.shape[-1] != MAP_SIZE:
+                response = functional.interpolate(
+                    response, size=(MAP_SIZE, MAP_SIZE), mode="bilinear", align_corners=True
+                )
+            merged = weights[index] * response if merged is None else merged + weights[index] * response
+        if merged is None:
+            raise ValueError("a branch needs at least one scale")
+        return functional.relu(merged)
+
+    def decide(self, correlation: Tensor) -> Tensor:
+        """Raw output (B, outputs, 25, 25) from correlation features."""
+        output: Tensor = self.output(self.tower(correlation))
+        return output
+
+
+class ReliabilityGate(nn.Module):
+    """How far to trust each modality, place by place, read off its own correlation with the template.
+
+    The same small network looks at each modality's correlation features, so it knows no modality by name: what it
+    learns is what a trustworthy response looks like. Its score at a place is a local part plus one part for the
+    whole map (from the strongest hidden responses); a softmax over the modalities makes weights of the scores.
+    """
+
+    def __init__(self, channels: int, hidden: int = 32) -> None:
+        super().__init__()
+        self.hidden = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1), nn.ReLU(inplace=True), nn.Conv2d(hidden, hidden, 3, 1, 1), nn.ReLU()
+        )
+        self.local = nn.Conv2d(hidden, 1, 1)
+        self.overall = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 1))
+
+    def forward(self, correlations: Tensor) -> Tensor:
+        """Weights (K, B, 1, H, W), summing to 1 over K, from correlation features (K, B, C, H, W)."""
+        modalities, batch = correlations.shape[:2]
+        hidden = self.hidden(correlations.flatten(0, 1))
+        pooled = torch.cat([hidden.amax(dim=(2, 3)), hidden.mean(dim=(2, 3))], dim=1)
+        scores: Tensor = self.local(hidden) + self.overall(pooled)[:, :, None, None]
+        return scores.reshape(modalities, batch, *scores.shape[1:]).softmax(dim=0)
+
+
+class LiteNetwork(nn.Module):
+    """Backbone, neck and the two branches of ``siamrpn-lite``.
+
+    Crops are BGR, float 0..255, (B, 3, 127, 127) for templates and (B, 3, 255, 255) for searches. One square anchor
+    of 64 px a place, PySOT's box parameterisation.
+    """
+
+    def __init__(self, config: LiteConfig | None = None) -> None:
+        super().__init__()
+        config = config or LiteConfig()
+        self.backbone = NanoBackbone(3)
+        self.neck = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(level.channels, config.channels, 1, bias=False), nn.BatchNorm2d(config.channels))
+            for level in LEVELS
+        )
+        self.classes = LiteBranch(config, 2)
+        self.boxes = LiteBranch(config, 4)
+        self.gate = ReliabilityGate(config.channels)
+        # Start sure of "background" (1 %), as RetinaNet does, so that the first steps are not spent on unlearning.
+        nn.init.constant_(self.classes.output.bias[0:1], 2.3)  # type: ignore[index]
+        nn.init.constant_(self.classes.output.bias[1:2], -2.3)  # type: ignore[index]
+
+    def extract(self, crops: Tensor) -> Features:
+        """Features (B, C_i, H_i, W_i) of each scale, the place where modalities are fused."""
+        return tuple(self.backbone(crops, [level.block for level in LEVELS]))
+
+    def encode_template(self, features: Sequence[Tensor]) -> Features:
+        """Correlation kernels (B, C, k, k) of the target: of each scale for classes, then for boxes."""
+        cropped = [
+            _center(neck(level_features), level.template_crop)
+            for neck, level_features, level in zip(self.neck, features, LEVELS, strict=True)
+        ]
+        return (*self.classes.kernels(cropped), *self.boxes.kernels(cropped))
+
+    def respond(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> Response:
+        """Compare remembered targets with (fused) features of their search crops."""
+        return as_response(*self.compare(template, features))
+
+    def respond_gated(
+        self, templates: Sequence[Sequence[Tensor]], features: Sequence[Sequence[Tensor]]
+    ) -> tuple[Response, Tensor]:
+        """As ``respond`` for K modalities weighed by the gate; also its weights (K, B, 1, 25, 25)."""
+        logits, deltas, weights = self.compare_gated(templates, features)
+        return as_response(logits, deltas), weights
+
+    def compare(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Class logits (B, 2, 25, 25), background first, and box deltas (B, 4, 25, 25)."""
+        return self.decide(*self.correlate(template, features))
+
+    def compare_gated(
+        self, templates: Sequence[Sequence[Tensor]], features: Sequence[Sequence[Tensor]]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Class logits, box deltas and gate weights (K, B, 1, 25, 25) for K modalities.
+
+        Each modality is correlated on its own; the gate weighs the correlation features place by place.
+        """
+        modalities = len(templates)
+        # All modalities run through the head as one batch.
+        template = [torch.cat(kernels) for kernels in zip(*templates, strict=True)]
+        search = [torch.cat(levels) for levels in zip(*features, strict=True)]
+        class_map, box_map = (
+            each.reshape(modalities, -1, *each.shape[1:]) for each in self.correlate(template, search)
+        )
+        weights = self.gate(class_map)
+        logits, deltas = self.decide((weights * class_map).sum(dim=0), (weights * box_map).sum(dim=0))
+        return logits, deltas, weights
+
+    def decide(self, class_map: Tensor, box_map: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits (B, 2, 25, 25) and box deltas (B, 4, 25, 25) from correlation features."""
+        return self.classes.decide(class_map), self.boxes.decide(box_map)
+
+    def correlate(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Correlation features (B, C, 25, 25) for classes and for boxes."""
+        search = [neck(level_features) for neck, level_features in zip(self.neck, features, strict=True)]
+        count = len(LEVELS)
+        return (
+            self.classes.correlate(template[:count], search),
+            self.boxes.correlate(template[count:], search),
+        )
+
+
+def as_response(logits: Tensor, deltas: Tensor) -> Response:
+    """Probabilities and boxes in crop pixels from raw outputs (B, 2, H, W) and (B, 4, H, W).
+
+    PySOT's parameterisation with one square anchor of 64 px at every place, 8 px apart.
+    """
+    score = (logits[:, 1:] - logits[:, :1]).sigmoid()
+    return Response(score, decode_deltas(deltas)[:, :, None])
+
+
+def decode_deltas(deltas: Tensor) -> Tensor:
+    """Boxes cx, cy, w, h in crop pixels from the crop's centre, (B, 4, H, W), from deltas of the same shape."""
+    size = deltas.shape[-1]
+    axis = (torch.arange(size, dtype=deltas.dtype, device=deltas.device) - size // 2) * STRIDE_PX
+    points = torch.stack([axis[None, :].expand(size, size), axis[:, None].expand(size, size)])
+    centers = deltas[:, :2] * ANCHOR_PX + points
+    # The clamp keeps a wild regression of an untrained or half-precision network finite: 1.2 to 780 px.
+    return torch.cat([centers, deltas[:, 2:].clamp(-4.0, 2.5).exp() * ANCHOR_PX], dim=1)
+
+
+def _center(features: Tensor, size: int) -> Tensor:
+    start = (features.shape[-1] - size) // 2
+    return features[:, :, start : start + size, start : start + size]

@@ -1,0 +1,1 @@
+"""Training of the trackers: sampling, losses, the resumable loop."""
