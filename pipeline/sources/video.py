@@ -18,6 +18,7 @@ from pipeline.frames import Frame
 from pipeline.sources.base import RecordedSource, Role, SourceInfo, SourceOptions
 from pipeline.sources.images import Picture, colored_thermal_warning
 
+_TRUNCATED = "truncated or not closed properly (its index is missing); copy it again or record it anew"
 _DEEP_GRAY = ("gray9", "gray10", "gray12", "gray14", "gray16")
 
 
@@ -68,9 +69,12 @@ class VideoFileSource(RecordedSource):
         except (FFmpegError, OSError) as error:
             raise InputError(f"{self._path}: {_open_failure(self._path, error)}") from error
         if not container.streams.video:
-            kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+            kinds = sorted({stream.type for stream in container.streams})
             container.close()
-            raise InputError(f"{self._path}: no video in this file (it holds {kinds}); give a video file")
+            if set(kinds) <= {"data"} and b"ftyp" in _first_bytes(self._path):
+                raise InputError(f"{self._path}: {_TRUNCATED}")
+            found = ", ".join(kinds) or "nothing"
+            raise InputError(f"{self._path}: no video in this file (it holds {found}); give a video file")
         stream = container.streams.video[0]
         stream.thread_type = "SLICE"
         return container, stream
@@ -204,6 +208,14 @@ def _open_failure(path: Path, error: Exception) -> str:
         return "no permission to read this file"
     if path.is_file() and path.stat().st_size == 0:
         return "the file is empty; copy or record it again"
-    if path.suffix.lower() in {".mp4", ".mov", ".m4v"} and b"ftyp" in path.open("rb").read(16):
-        return "truncated or not closed properly (its index is missing); copy it again or record it anew"
+    if b"ftyp" in _first_bytes(path):
+        return _TRUNCATED
     return f"not a readable video ({getattr(error, 'strerror', error)}); give a video file, a folder or a URI"
+
+
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(16)
+    except OSError:
+        return b""

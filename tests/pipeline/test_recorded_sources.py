@@ -1,0 +1,353 @@
+"""Recorded sources: exact content and time, and a clear word about everything that cannot be used."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from fusion.errors import InputError, RunError
+from pipeline.frames import Frame
+from pipeline.sources import SourceOptions, display_name, is_live, open_sequence, open_source, uri_kind
+from pipeline.sources.images import natural_key
+from tests.pipeline.recordings import picture, write_audio, write_video
+from trackers.box import Box
+
+
+def read_until_error(frames: Iterable[Frame]) -> tuple[list[Frame], RunError | None]:
+    read: list[Frame] = []
+    try:
+        for frame in frames:
+            read.append(frame)  # noqa: PERF402 - what came before the error counts
+    except RunError as error:
+        return read, error
+    return read, None
+
+
+def save(path: Path, image: np.ndarray) -> Path:
+    assert cv2.imwrite(str(path), image)
+    return path
+
+
+# Videos
+
+
+def test_video_frames_have_the_time_stamps_of_the_file_even_at_a_variable_rate(tmp_path: Path) -> None:
+    pts = [0, 33, 67, 150, 151, 400, 1000]
+    path = write_video(tmp_path / "vfr.mkv", length=7, pts=pts)
+    with open_source(str(path), role="visible") as source:
+        frames = list(source)
+        assert [frame.time_s for frame in frames] == pytest.approx([stamp / 1000 for stamp in pts])
+        assert [frame.index for frame in frames] == list(range(7))
+        assert frames[0].image.shape == (48, 64, 3)
+        assert [frame.time_s for frame in source] == [frame.time_s for frame in frames]
+
+
+def test_video_time_begins_at_zero_and_takes_the_offset(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "late.ts", length=5, pts=[40 * i for i in range(5)], options={"bf": "2"})
+    with open_source(str(path), role="visible", options=SourceOptions(offset_s=-0.25)) as source:
+        assert [frame.time_s for frame in source] == pytest.approx([0.04 * i - 0.25 for i in range(5)], abs=1e-3)
+
+
+def test_video_content_is_delivered_exactly(tmp_path: Path) -> None:
+    pictures = [picture(index) for index in range(4)]
+    path = write_video(tmp_path / "exact.mkv", length=4, codec="ffv1", pixel_format="bgr0", pictures=pictures)
+    with open_source(str(path), role="visible") as source:
+        assert all(np.array_equal(frame.image, image) for frame, image in zip(source, pictures, strict=True))
+
+
+def test_16_bit_thermal_video_keeps_its_counts(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 65536, (48, 64)).astype(np.uint16) for _ in range(3)]
+    path = write_video(
+        tmp_path / "raw.mkv",
+        length=3,
+        codec="ffv1",
+        pixel_format="gray16le",
+        picture_format="gray16le",
+        pictures=pictures,
+    )
+    with open_source(str(path), role="thermal") as source:
+        assert source.info.is_thermal_16bit
+        assert all(np.array_equal(frame.image, image) for frame, image in zip(source, pictures, strict=True))
+    with open_source(str(path), role="visible") as source:
+        assert next(iter(source)).image.shape == (48, 64, 3)
+
+
+def test_thermal_role_gives_one_channel_and_warns_of_false_colors(tmp_path: Path) -> None:
+    ramp = np.tile(np.arange(64, dtype=np.uint8) * 4, (48, 1))
+    gray = write_video(tmp_path / "gray.mp4", length=2, pictures=[cv2.cvtColor(ramp, cv2.COLOR_GRAY2BGR)] * 2)
+    jet = write_video(tmp_path / "jet.mp4", length=2, pictures=[cv2.applyColorMap(ramp, cv2.COLORMAP_JET)] * 2)
+    with open_source(str(gray), role="thermal") as source:
+        frames = list(source)
+        assert frames[0].image.shape == (48, 64)
+        assert np.abs(frames[0].image.astype(int) - ramp).max() < 12
+        assert source.warnings == ()
+    with open_source(str(jet), role="thermal") as source:
+        list(source)
+        assert "false colors" in source.warnings[0]
+
+
+@pytest.mark.parametrize("faststart", [False, True])
+def test_a_truncated_mp4_is_refused_on_opening(tmp_path: Path, faststart: bool) -> None:
+    options = {"movflags": "faststart"} if faststart else None
+    path = write_video(tmp_path / "cut.mp4", length=60, container_options=options)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    with pytest.raises(InputError, match=r"cut\.mp4: truncated.*copy it again"):
+        open_source(str(path), role="visible")
+
+
+def test_a_truncated_mkv_delivers_what_is_there_and_then_fails(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "cut.mkv", length=150, options={"g": "10"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    with open_source(str(path), role="visible") as source:
+        frames, error = read_until_error(source)
+    assert 20 < len(frames) < 120
+    assert "cut.mkv" in str(error)
+
+
+def test_damage_in_the_middle_is_never_silent(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "damaged.mp4", length=120, codec="mpeg4", size_wh=(128, 96))
+    data = bytearray(path.read_bytes())
+    middle = data.find(b"mdat") + 4 + (len(data) // 2)
+    data[middle : middle + 1500] = bytes(1500)
+    path.write_bytes(data)
+    with open_source(str(path), role="visible") as source:
+        frames, error = read_until_error(source)
+        assert len(frames) > 40
+        assert error is not None or any("damaged" in warning for warning in source.warnings)
+        if error is None:
+            assert any(frame.suspect for frame in frames)
+
+
+def test_files_that_are_no_video_are_named_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "text.mp4").write_text("not a video " * 50)
+    write_audio(tmp_path / "audio.mp4")
+    for name, complaint in (
+        ("empty.mp4", "empty"),
+        ("text.mp4", "not a readable video"),
+        ("audio.mp4", "no video in this file"),
+        ("missing.mp4", "no such file"),
+    ):
+        with pytest.raises(InputError, match=re.escape(str(tmp_path / name)) + ".*" + complaint) as caught:
+            open_source(str(tmp_path / name), role="visible")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_named(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "secret.mp4", length=2)
+    path.chmod(0)
+    with pytest.raises(InputError, match="permission"):
+        open_source(str(path), role="visible")
+
+
+# Folders of images
+
+
+def test_folders_are_sorted_naturally_at_the_given_rate(tmp_path: Path) -> None:
+    for number in (1, 2, 10, 11):
+        save(tmp_path / f"img{number}.png", np.full((20, 30), number, np.uint8))
+    (tmp_path / ".hidden.png").write_bytes(b"x")
+    (tmp_path / "notes.txt").write_text("x")
+    with open_source(str(tmp_path), role="thermal", options=SourceOptions(fps=10)) as source:
+        frames = list(source)
+        assert source.info.length == 4
+    assert [int(frame.image[0, 0]) for frame in frames] == [1, 2, 10, 11]
+    assert [frame.time_s for frame in frames] == [0.0, 0.1, 0.2, 0.3]
+    assert sorted(["b2", "a10", "a9", "A1"], key=natural_key) == ["A1", "a9", "a10", "b2"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "jpg"])
+def test_visible_pictures_become_bgr(tmp_path: Path, suffix: str) -> None:
+    save(tmp_path / f"gray.{suffix}", np.full((20, 30), 77, np.uint8))
+    with open_source(str(tmp_path), role="visible") as source:
+        image = next(iter(source)).image
+    assert image.shape == (20, 30, 3)
+    assert np.abs(image.astype(int) - 77).max() <= 1
+
+
+def test_16_bit_pictures_are_thermal_counts_and_no_visible_pictures(tmp_path: Path) -> None:
+    counts = np.arange(600, dtype=np.uint16).reshape(20, 30) * 100
+    save(tmp_path / "raw.png", counts)
+    with open_source(str(tmp_path), role="thermal") as source:
+        assert source.info.is_thermal_16bit
+        assert np.array_equal(next(iter(source)).image, counts)
+    with pytest.raises(InputError, match="16-bit visible"):
+        open_source(str(tmp_path), role="visible")
+
+
+def test_palettes_are_resolved_and_transparency_is_dropped_with_a_warning(tmp_path: Path) -> None:
+    colors = np.zeros((20, 30, 3), np.uint8)
+    colors[:, 15:] = (200, 30, 60)
+    (tmp_path / "palette").mkdir()
+    Image.fromarray(colors).quantize(4).save(tmp_path / "palette" / "a.png")
+    with open_source(str(tmp_path / "palette"), role="visible") as source:
+        assert np.abs(next(iter(source)).image[0, 20].astype(int) - (60, 30, 200)).max() <= 3
+        assert source.warnings == ()
+    (tmp_path / "alpha").mkdir()
+    Image.fromarray(np.dstack([colors, np.full((20, 30), 128, np.uint8)])).save(tmp_path / "alpha" / "a.png")
+    with open_source(str(tmp_path / "alpha"), role="visible") as source:
+        assert next(iter(source)).image[0, 20].tolist() == [60, 30, 200]
+        assert "transparency" in source.warnings[0]
+
+
+@pytest.mark.parametrize(("value", "complaint"), [(np.nan, "NaN"), (0.5, "floating-point")])
+def test_floating_point_pictures_are_refused(tmp_path: Path, value: float, complaint: str) -> None:
+    save(tmp_path / "a.tiff", np.full((20, 30), value, np.float32))
+    with pytest.raises(InputError, match=complaint):
+        open_source(str(tmp_path), role="thermal")
+
+
+def test_an_unreadable_picture_in_the_middle_keeps_its_moment_empty_and_fails_at_the_end(tmp_path: Path) -> None:
+    for number in range(5):
+        save(tmp_path / f"{number}.png", np.full((20, 30), number, np.uint8))
+    (tmp_path / "2.png").write_bytes(b"broken")
+    with open_source(str(tmp_path), role="thermal") as source:
+        frames, error = read_until_error(source)
+    assert [frame.index for frame in frames] == [0, 1, 3, 4]
+    assert re.search(r"1 of 5 pictures.*2\.png", str(error))
+
+
+def test_empty_and_missing_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no pictures in this folder"):
+        open_source(str(tmp_path), role="visible")
+    with pytest.raises(InputError, match="no such file or folder"):
+        open_source(str(tmp_path / "nowhere"), role="visible")
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"a\.png: not a readable picture"):
+        open_source(str(tmp_path), role="visible")
+
+
+def test_bit_depth_may_not_change_within_a_folder(tmp_path: Path) -> None:
+    save(tmp_path / "0.png", np.zeros((20, 30), np.uint8))
+    save(tmp_path / "1.png", np.zeros((20, 30), np.uint16))
+    with open_source(str(tmp_path), role="thermal") as source:
+        _, error = read_until_error(source)
+    assert "bit depth" in str(error)
+
+
+# URIs
+
+
+def test_kinds_of_uri(tmp_path: Path) -> None:
+    kinds = {
+        "synthetic": "synthetic",
+        "synthetic:12": "synthetic",
+        "0": "camera",
+        "/dev/video2": "camera",
+        "rtsp://user:secret@host/path": "network",
+        "http://host/stream.m3u8": "network",
+        str(tmp_path): "folder",
+        "a.mp4": "video",
+        "a.PNG": "image",
+    }
+    assert {uri: uri_kind(uri) for uri in kinds} == kinds
+    assert is_live("0")
+    assert not is_live("a.mp4")
+    for uri in ("", "ftp://host/file", "synthetic:x"):
+        with pytest.raises(InputError):
+            open_source(uri, role="visible")
+
+
+def test_names_for_display_hold_no_credentials() -> None:
+    assert display_name("rtsp://user:secret@host:8554/cam?token=abc") == "rtsp://host:8554/cam"
+    assert display_name("/videos/a.mp4") == "a.mp4"
+
+
+# Sequence folders
+
+
+def make_sequence(folder: Path, channels: dict[str, str], boxes: str, *, length: int = 3, settings: str = "") -> Path:
+    folder.mkdir(exist_ok=True)
+    for pattern in channels.values():
+        for number in range(1, length + 1):
+            path = folder / (pattern % number)
+            path.parent.mkdir(exist_ok=True)
+            save(path, np.full((24, 32), number, np.uint8))
+    lines = [f"channels.{name}={pattern}" for name, pattern in channels.items()]
+    (folder / "sequence").write_text("\n".join([*lines, settings]))
+    (folder / "groundtruth.txt").write_text(boxes)
+    return folder
+
+
+BOTH = {"color": "color/%08d.png", "ir": "ir/%08d.png"}
+
+
+def test_a_sequence_gives_both_channels_rate_and_boxes(tmp_path: Path) -> None:
+    boxes = "1,2,3,4\nnan,nan,nan,nan\n0,0,4,0,4,2,0,2\n"
+    sequence = open_sequence(make_sequence(tmp_path / "s", BOTH, boxes, settings="fps=15\nlength=3\nname=walk"))
+    assert sequence.name == "walk"
+    assert (sequence.fps, sequence.length, sequence.missing) == (15, 3, None)
+    assert sequence.boxes == (Box(1, 2, 3, 4), None, Box(0, 0, 4, 2))
+    assert sequence.first_box == Box(1, 2, 3, 4)
+    assert sequence.visible is not None
+    assert sequence.thermal is not None
+    assert [frame.image.shape for frame in sequence.visible] == [(24, 32, 3)] * 3
+    assert [frame.time_s for frame in sequence.thermal] == pytest.approx([0, 1 / 15, 2 / 15])
+    assert sequence.warnings == ()
+
+
+def test_channels_may_lie_in_another_folder(tmp_path: Path) -> None:
+    make_sequence(tmp_path / "a", BOTH, "1,1,2,2\n")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "sequence").write_text("channels.color=../a/color/%08d.png\nchannels.ir=../a/ir/%08d.png\n")
+    sequence = open_sequence(tmp_path / "b")
+    assert sequence.length == 3
+    assert sequence.boxes == ()
+    assert sequence.fps == 30
+
+
+@pytest.mark.parametrize(("channel", "missing"), [("color", "thermal"), ("ir", "visible")])
+def test_a_missing_channel_is_reported(tmp_path: Path, channel: str, missing: str) -> None:
+    sequence = open_sequence(make_sequence(tmp_path / "s", {channel: BOTH[channel]}, "1,1,2,2\n" * 3))
+    assert sequence.missing == missing
+    assert sequence.warnings == (f"s: no {missing} channel",)
+    assert sequence.info.length == 3
+
+
+def test_usual_folder_names_do_without_the_file(tmp_path: Path) -> None:
+    folder = make_sequence(tmp_path / "s", {"x": "visible/%d.png", "y": "infrared/%d.png"}, "")
+    (folder / "sequence").unlink()
+    assert open_sequence(folder).missing is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "boxes", "complaint"),
+    [
+        ("length=9", "", "missing; the file `sequence` promises 9 pictures, 3 are there"),
+        ("fps=fast", "", "fps=fast is not a number above 0"),
+        ("", "1,2,3\n", r"groundtruth\.txt:1: 3 numbers are no region"),
+        ("", "1,2,3,4\nhello\n", r"groundtruth\.txt:2: not a region"),
+        ("channels.color=color.mp4", "", "channel pattern"),
+        ("channels.color=nowhere/%d.png", "", "missing"),
+    ],
+)
+def test_what_is_wrong_with_a_sequence_is_named(tmp_path: Path, settings: str, boxes: str, complaint: str) -> None:
+    folder = make_sequence(tmp_path / "s", BOTH, boxes, settings=settings)
+    with pytest.raises(InputError, match=complaint):
+        open_sequence(folder)
+
+
+def test_folders_that_are_no_sequence_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="neither a visible nor a thermal channel"):
+        open_sequence(tmp_path)
+    with pytest.raises(InputError, match="not a folder"):
+        open_sequence(tmp_path / "nowhere")
+
+
+def test_real_sequences_open_with_a_box_for_every_frame(shared_data: Path) -> None:
+    folders = [path for path in sorted((shared_data / "rgbt_tracking").iterdir()) if path.is_dir()]
+    assert len(folders) == 13
+    for folder in folders:
+        sequence = open_sequence(folder)
+        assert sequence.missing is None
+        assert len(sequence.boxes) == sequence.length
+        assert sequence.warnings == ()
