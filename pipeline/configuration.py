@@ -21,8 +21,16 @@ from fusion.errors import InputError
 T = TypeVar("T")
 
 
-def load_configuration(kind: type[T], file: Path | None, overrides: Sequence[str] = ()) -> T:
-    """Fill the dataclass ``kind`` from a YAML ``file`` (None: its defaults) and ``a.b=value`` overrides.
+def load_configuration(
+    kind: type[T],
+    file: Path | None,
+    overrides: Sequence[str] = (),
+    options: Mapping[str, object] | None = None,
+) -> T:
+    """Fill the dataclass ``kind`` from a YAML ``file`` (None: its defaults), options and ``a.b=value`` overrides.
+
+    Later ones win: first the file, then ``options`` (dotted paths to values, such as ``{"fusion.method": "auif"}``),
+    then the overrides.
 
     The value of an override is read as YAML, so ``fusion.gray=true`` and ``pairing.max_wait_s=null`` work.
 
@@ -30,8 +38,10 @@ def load_configuration(kind: type[T], file: Path | None, overrides: Sequence[str
         InputError: the file is missing or no YAML, a key is unknown, a value has the wrong type; the message
             names the file and the dotted path of the key.
     """
-    source = "--set" if file is None else str(file)
+    source = "options" if file is None else str(file)
     tree = {} if file is None else _read_yaml(file)
+    for path, value in (options or {}).items():
+        _put(tree, path, value)
     for override in overrides:
         set_path(tree, override)
     return build(kind, tree, source)
@@ -44,17 +54,21 @@ def set_path(tree: dict[str, Any], override: str) -> None:
         InputError: there is no ``=``, the value is no YAML, or ``a`` is a value, not a mapping.
     """
     path, equals, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys):
+    if not equals or not all(path.strip().split(".")):
         raise InputError(f"--set {override!r}: write it as name.field=value")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"--set {override!r}: the value is no YAML ({_one_line(error)})") from error
+    _put(tree, path.strip(), value)
+
+
+def _put(tree: dict[str, Any], path: str, value: object) -> None:
+    keys = path.split(".")
     for key in keys[:-1]:
         tree = tree.setdefault(key, {})
         if not isinstance(tree, dict):
-            raise InputError(f"--set {override!r}: {key} is a value, not a group of fields")
+            raise InputError(f"{path}: {key} is a value, not a group of fields")
     tree[keys[-1]] = value
 
 
@@ -84,11 +98,11 @@ def build(kind: type[T], tree: object, source: str, path: str = "") -> T:
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     ]
     for name in required:
-        if name not in tree:
+        if name not in tree and dataclasses.is_dataclass(hints[name]):
+            tree = {**tree, name: {}}
+        elif name not in tree:
             raise InputError(f"{source}: {_join(path, name)} is missing")
-    values = {
-        str(name): _convert(value, hints[name], source, _join(path, name)) for name, value in tree.items()
-    }
+    values = {str(name): _convert(value, hints[name], source, _join(path, name)) for name, value in tree.items()}
     try:
         return kind(**values)
     except InputError as error:
@@ -125,9 +139,7 @@ def _convert(value: object, hint: Any, source: str, path: str) -> Any:
     if origin is tuple and isinstance(value, (list, tuple)):
         return _convert_tuple(value, arguments, source, path)
     if origin in (dict, Mapping) and isinstance(value, Mapping):
-        return {
-            str(key): _convert(item, arguments[1], source, _join(path, key)) for key, item in value.items()
-        }
+        return {str(key): _convert(item, arguments[1], source, _join(path, key)) for key, item in value.items()}
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if hint is Path and isinstance(value, str):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fusion.errors import InputError
 from pipeline.frames import FramePair, PairStatus, StreamResult
+from pipeline.thermal import PaletteName, colorize
 from trackers.box import Box, iou
 from trackers.state import TrackState, TrackStatus
 
@@ -37,11 +38,13 @@ class OverlayConfig:
     Attributes:
         inset: show the thermal picture small in a corner that no target covers.
         inset_width: width of the inset as a share of the picture's width, 0.05..0.5.
+        palette: colours of the inset.
         status_line: show method, tracker, time and speed at the top.
     """
 
     inset: bool = True
     inset_width: float = 0.22
+    palette: PaletteName = "ironbow"
     status_line: bool = True
 
     def __post_init__(self) -> None:
@@ -85,7 +88,9 @@ class Overlay:
         place = self._free_place(boxes, (width, height), (inset_width, inset_height))
         left, top = int(place.x), int(place.y)
         small = cv2.resize(result.pair.thermal, (inset_width, inset_height), interpolation=cv2.INTER_AREA)
-        picture[top : top + inset_height, left : left + inset_width] = cv2.applyColorMap(small, cv2.COLORMAP_INFERNO)
+        picture[top : top + inset_height, left : left + inset_width] = colorize(
+            small.astype(np.uint8, copy=False), self._config.palette
+        )
         corner = (left + inset_width - 1, top + inset_height - 1)
         cv2.rectangle(picture, (left, top), corner, (200, 200, 200), 1)
         size = _text_size(height) * 0.8

@@ -135,6 +135,7 @@ def run_stream(
     stop: threading.Event,
     progress: Progress,
     live: bool = False,
+    max_pairs: int | None = None,
 ) -> None:
     """Carry every pair through ``processor`` to ``sinks`` until the pairs end or ``stop`` is set.
 
@@ -146,6 +147,7 @@ def run_stream(
         stop: ends the run after the pair in hand.
         progress: counts written results.
         live: of pairs that wait, only the newest counts; the others are dropped and counted.
+        max_pairs: end after so many results; None goes on to the end.
 
     Raises:
         InputError, RunError, OSError: of reading, processing or writing; every result before it is written.
@@ -158,11 +160,16 @@ def run_stream(
     )
     reader.start()
     writer.start()
+    done = 0
     try:
         for read in incoming.drain(stop):
             result = processor.process(read.pair, read.decode_ms, incoming.dropped)
             outgoing.put((result, read.ready_s))
+            done += 1
+            if done == max_pairs:
+                break
     finally:
+        statistics.dropped = incoming.dropped
         incoming.close()
         outgoing.finish()
         writer.join()

@@ -143,7 +143,7 @@ def _dispatch(argv: list[str]) -> int:
     parser = _Parser(
         prog=f"rgbt-stream {name}",
         description=command.HELP,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
     command.add_arguments(parser)
@@ -174,6 +174,15 @@ def _version() -> str:
         return "(not installed)"
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds the default to the help of an option, unless it says nothing or the help tells it already."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if not action.default or action.default == argparse.SUPPRESS or "default" in (action.help or ""):
+            return action.help
+        return super()._get_help_string(action)
+
+
 class _Parser(argparse.ArgumentParser):
     """Says in one or two lines what is wrong with the options, with the nearest known one."""
 
@@ -182,7 +191,7 @@ class _Parser(argparse.ArgumentParser):
         if unknown:
             known = [option for action in self._actions for option in action.option_strings]
             message += _suggestion(unknown[1].split("=")[0], known)
-        raise InputError(f"{message}\nsee '{self.prog} --help'")
+        raise InputError(f"{message.removeprefix('argument ')}\nsee '{self.prog} --help'")
 
 
 def _suggestion(name: str, known: Sequence[str]) -> str:

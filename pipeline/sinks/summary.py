@@ -25,11 +25,13 @@ class RunStatistics:
 
     Attributes:
         pairs: results so far.
+        dropped: pairs that a live run threw away because newer ones came.
         stage_ms: durations of each stage in milliseconds, one a pair.
         latency_ms: time from the moment a pair was ready until it was recorded, one a pair.
     """
 
     pairs: int = 0
+    dropped: int = 0
     stage_ms: dict[str, list[float]] = field(default_factory=dict)
     latency_ms: list[float] = field(default_factory=list)
 

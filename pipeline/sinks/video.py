@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from collections import deque
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,9 +15,14 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.frames import StreamResult
+from pipeline.overlay import Overlay
+
 # 90 kHz, the usual clock of video: 1/30 s, 1/25 s and 1/24 s are whole numbers of ticks.
 _TIME_BASE = Fraction(1, 90_000)
 _BT709 = 1
+# Results over which the speed in the overlay is taken: about a second.
+_SPEED_WINDOW = 30
 
 
 class VideoWriter:
@@ -85,9 +92,7 @@ class VideoWriter:
 
     def _add_stream(self, width: int, height: int) -> av.VideoStream:
         self._size_wh = (width, height)
-        stream = self._container.add_stream(
-            "libx264", rate=Fraction(self._frame_rate).limit_denominator(1001)
-        )
+        stream = self._container.add_stream("libx264", rate=Fraction(self._frame_rate).limit_denominator(1001))
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
         stream.time_base = _TIME_BASE
@@ -111,3 +116,36 @@ def _fit(picture_bgr: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[np
         picture_bgr, new_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     )
     return canvas
+
+
+class VideoSink:
+    """Records the fused pictures of a run, with or without overlay.
+
+    Args:
+        path: the mp4 to write.
+        frame_rate: nominal pictures a second of the source.
+        quality: constant rate factor of x264.
+        overlay: draws targets and status, or None for the bare picture.
+    """
+
+    def __init__(self, path: Path, *, frame_rate: float, quality: int, overlay: Overlay | None) -> None:
+        self._writer = VideoWriter(path, frame_rate=frame_rate, quality=quality)
+        self._overlay = overlay
+        self._moments_s: deque[float] = deque(maxlen=_SPEED_WINDOW)
+
+    def write(self, result: StreamResult) -> None:
+        """Append one result's picture."""
+        self._moments_s.append(time.monotonic())
+        picture = result.fused_bgr if self._overlay is None else self._overlay.draw(result, self._speed())
+        self._writer.write(picture, result.pair.time_s)
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._writer.close()
+
+    def _speed(self) -> float | None:
+        """Results a second over the last ones; None at the start."""
+        if len(self._moments_s) < 5:
+            return None
+        span_s = self._moments_s[-1] - self._moments_s[0]
+        return (len(self._moments_s) - 1) / span_s if span_s > 0 else None

@@ -1,0 +1,53 @@
+"""Options that several commands share, and the conversion of their texts."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping
+
+
+def box_argument(text: str) -> list[float]:
+    """Four finite numbers ``x,y,w,h`` with a size above 0, for ``--box``.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is none.
+    """
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 4 or not all(math.isfinite(number) for number in numbers):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no box; write four numbers x,y,width,height, such as 10,20,64,48"
+        )
+    if numbers[2] <= 0 or numbers[3] <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} has no area; width and height must be above 0")
+    return numbers
+
+
+def add_fusion_options(group: argparse._ActionsContainer, *, range_default: str) -> None:
+    """Declare ``--pooling``, ``--spatial``, ``--range`` and ``--gray``; not given, they are None."""
+    group.add_argument(
+        "--pooling", choices=("avg", "max", "nuclear"), help="channel pooling of the attention (default: avg)"
+    )
+    group.add_argument("--spatial", choices=("softmax", "l1"), help="spatial form of the attention (default: softmax)")
+    group.add_argument(
+        "--range",
+        choices=("fixed", "stretch", "smooth"),
+        help=f"how the network's output becomes 8 bits (default: {range_default})",
+    )
+    group.add_argument("--gray", action="store_true", default=None, help="leave out the colour of the visible picture")
+
+
+def add_engine_options(group: argparse._ActionsContainer) -> None:
+    """Declare ``--engine`` and ``--device``; not given, they are None."""
+    group.add_argument("--engine", choices=("torch", "onnx"), help="what runs the networks (default: torch)")
+    group.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (default: auto)")
+
+
+def given_options(arguments: argparse.Namespace, places: Mapping[str, str]) -> dict[str, object]:
+    """The options that were given, by their place in the configuration."""
+    return {
+        place: getattr(arguments, option) for option, place in places.items() if getattr(arguments, option) is not None
+    }

@@ -1,0 +1,102 @@
+"""``stream``: fuse and track two recorded or live streams, and record what was seen."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pipeline.cli.options import add_engine_options, add_fusion_options, box_argument, given_options
+
+NAME = "stream"
+HELP = "fuse and track a visible and a thermal stream into a video and a results file"
+
+# Option (as argparse stores it) to its place in StreamSettings.
+_PLACES = {
+    "visible": "source.visible",
+    "thermal": "source.thermal",
+    "sequence": "source.sequence",
+    "calibration": "source.calibration",
+    "fuser": "fusion.method",
+    "range": "fusion.range",
+    "pooling": "fusion.pooling",
+    "spatial": "fusion.spatial",
+    "gray": "fusion.gray",
+    "fuser_weights": "fusion.weights",
+    "tracker": "tracking.method",
+    "weights": "tracking.weights",
+    "modality": "tracking.modality",
+    "box": "tracking.boxes",
+    "overlay": "recording.overlay",
+    "max_pairs": "recording.max_pairs",
+    "engine": "engine",
+    "device": "device",
+    "live": "live",
+    "seed": "seed",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options; each one not given keeps the value of --config or its default."""
+    source = parser.add_argument_group("what comes in")
+    source.add_argument(
+        "--visible",
+        metavar="URI",
+        help="visible stream: a video file, a folder of images, a camera index, rtsp://... or synthetic[:SEED]",
+    )
+    source.add_argument("--thermal", metavar="URI", help="thermal stream, likewise")
+    source.add_argument("--sequence", metavar="DIR", help="a VOT-style folder instead of the two streams")
+    source.add_argument("--calibration", metavar="FILE", help="how the thermal picture lies in the visible one")
+    speed = source.add_mutually_exclusive_group()
+    speed.add_argument("--live", action="store_true", default=None, help="drop pairs that come too fast")
+    speed.add_argument("--offline", dest="live", action="store_false", help="use every pair (the default for files)")
+    source.add_argument("--max-pairs", type=int, metavar="N", help="end after N pairs")
+
+    target = parser.add_argument_group("what to follow")
+    target.add_argument(
+        "--box",
+        action="append",
+        type=box_argument,
+        metavar="X,Y,W,H",
+        help="a target in the first visible picture, in pixels; may be given several times; "
+        "the default is the first box of the ground truth where there is one",
+    )
+    target.add_argument("--tracker", metavar="NAME", help="tracker, or none (default: siamrpn-lite)")
+    target.add_argument("--weights", metavar="FILE", help="weights in place of the tracker's own")
+    target.add_argument("--modality", choices=("fused", "rgb", "ir"), help="what the tracker looks at (default: fused)")
+
+    fusion = parser.add_argument_group("how to fuse")
+    fusion.add_argument("--fuser", metavar="NAME", help="fusion method, or none (default: nestfuse)")
+    fusion.add_argument("--fuser-weights", metavar="FILE", help="weights in place of the method's own")
+    add_fusion_options(fusion, range_default="smooth")
+
+    output = parser.add_argument_group("what comes out")
+    output.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="folder for fused.mp4, results.jsonl, summary.json"
+    )
+    output.add_argument("--overwrite", action="store_true", help="allow a folder that is not empty")
+    output.add_argument(
+        "--no-overlay", dest="overlay", action="store_false", default=None, help="record the bare fused picture"
+    )
+
+    run = parser.add_argument_group("how to run")
+    add_engine_options(run)
+    run.add_argument("--seed", type=int, metavar="N", help="seed of everything random (default: 0)")
+    run.add_argument("--config", type=Path, metavar="FILE", help="YAML with these settings; see configs/")
+    run.add_argument(
+        "--set", action="append", default=[], metavar="A.B=VALUE", help="override any field of the configuration"
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run, and say where the results are."""
+    from pipeline.configuration import load_configuration
+    from pipeline.recording import record_stream, report
+    from pipeline.settings import StreamSettings
+    from pipeline.stream import stop_on_signals
+
+    options = given_options(arguments, _PLACES)
+    settings = load_configuration(StreamSettings, arguments.config, arguments.set, options)
+    with stop_on_signals() as stop:
+        summary = record_stream(settings, arguments.out, stop=stop, overwrite=arguments.overwrite)
+    print(report(summary, arguments.out))
+    return int(summary["exit"])

@@ -1,0 +1,249 @@
+"""A whole run of ``stream``: opens what the settings name, runs the loop, and leaves the output folder complete."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fusion.errors import InputError, RunError
+from fusion.factory import build_fuser
+from fusion.fuser import Fuser
+from pipeline.assemble import PairStream, open_pairs
+from pipeline.outputs import prepare_output_folder
+from pipeline.overlay import Overlay
+from pipeline.progress import Progress
+from pipeline.settings import StreamSettings
+from pipeline.sinks.results import ResultsWriter
+from pipeline.sinks.summary import RunStatistics, library_versions, timing_fields, write_json
+from pipeline.sinks.truth import TruthSink
+from pipeline.sinks.video import VideoSink
+from pipeline.sources.synthetic import SyntheticConfig, SyntheticScene
+from pipeline.stream import PairProcessor, run_stream
+from trackers.box import Box
+from trackers.factory import build_tracker
+from trackers.state import Modality, Tracker
+
+VIDEO_NAME = "fused.mp4"
+RESULTS_NAME = "results.jsonl"
+SUMMARY_NAME = "summary.json"
+OWN_FILES = (VIDEO_NAME, RESULTS_NAME, SUMMARY_NAME)
+
+# How many objects of the synthetic scene are followed when no box is given.
+_SYNTHETIC_TARGETS = 3
+
+Truth = Callable[[int], dict[int, Box | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Targets:
+    """The boxes to follow and, where it is known, where they truly are."""
+
+    boxes: tuple[Box, ...]
+    truth: Truth | None
+
+
+def record_stream(
+    settings: StreamSettings,
+    folder: Path,
+    *,
+    stop: threading.Event,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+) -> dict[str, Any]:
+    """Run ``settings`` and write fused.mp4, results.jsonl and summary.json into ``folder``.
+
+    Args:
+        settings: the run.
+        folder: output folder; made when absent.
+        stop: ends the run early, everything closed.
+        overwrite: allow a folder that is not empty.
+        say: receives warnings, one line each.
+
+    Returns:
+        The content of summary.json.
+
+    Raises:
+        InputError: a source, a method, a box or the folder cannot be used.
+        RunError, OSError: the run failed; what was recorded before is complete.
+    """
+    _seed(settings.seed)
+    with ExitStack() as opened:
+        pairs = opened.enter_context(open_pairs(settings.source))
+        settings = _with_usable_modality(settings, pairs, say)
+        for warning in pairs.warnings:
+            say(f"warning: {warning}")
+        prepare_output_folder(folder, overwrite=overwrite, own_files=OWN_FILES)
+        targets = _targets(settings, pairs)
+        if not targets.boxes and settings.tracking.method != "none":
+            say("no --box given and no ground truth: fusing without tracking")
+        fuser, tracker = _build(settings, has_targets=bool(targets.boxes))
+        processor = PairProcessor(
+            fuser=fuser, tracker=tracker, boxes=targets.boxes, modality=settings.tracking.modality
+        )
+        return _run(settings, pairs, processor, targets, folder, stop, say)
+
+
+def _run(
+    settings: StreamSettings,
+    pairs: PairStream,
+    processor: PairProcessor,
+    targets: _Targets,
+    folder: Path,
+    stop: threading.Event,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    known_warnings = set(pairs.warnings)
+    statistics = RunStatistics()
+    truth = TruthSink(targets.truth) if targets.truth else None
+    total = min(filter(None, (pairs.info.length, settings.recording.max_pairs)), default=None)
+    begin_s = time.perf_counter()
+    exit_code = 1
+    try:
+        with ExitStack() as closing:
+            video = VideoSink(
+                folder / VIDEO_NAME,
+                frame_rate=pairs.info.fps,
+                quality=settings.recording.quality,
+                overlay=Overlay(settings.overlay, _title(settings)) if settings.recording.overlay else None,
+            )
+            closing.callback(video.close)
+            results = ResultsWriter(folder / RESULTS_NAME)
+            closing.callback(results.close)
+            run_stream(
+                pairs,
+                processor,
+                [video, results, *([truth] if truth else [])],
+                statistics=statistics,
+                stop=stop,
+                progress=closing.enter_context(Progress("pairs", total)),
+                live=bool(settings.live),
+                max_pairs=settings.recording.max_pairs,
+            )
+        if not statistics.pairs and not stop.is_set():
+            raise RunError("the sources gave no pair; check that both have pictures that overlap in time")
+        exit_code = 130 if stop.is_set() else 0
+    except InputError:
+        exit_code = 2
+        raise
+    except KeyboardInterrupt:
+        exit_code = 130
+        raise
+    finally:
+        for warning in pairs.warnings:
+            if warning not in known_warnings:
+                say(f"warning: {warning}")
+        summary = {
+            **timing_fields(statistics, time.perf_counter() - begin_s),
+            "unpaired": pairs.stats.unpaired,
+            "dropped": pairs.stats.dropped + statistics.dropped,
+            "fuser": settings.fusion.method,
+            "tracker": settings.tracking.method,
+            "modality": settings.tracking.modality.value,
+            "engine": settings.engine,
+            "device": settings.device,
+            "versions": library_versions(),
+            "exit": exit_code,
+            **({"ground_truth": truth.fields()} if truth else {}),
+        }
+        write_json(folder / SUMMARY_NAME, summary)
+    return summary
+
+
+def _with_usable_modality(settings: StreamSettings, pairs: PairStream, say: Callable[[str], None]) -> StreamSettings:
+    """The settings with the modality of the only channel where one of the two is not there at all."""
+    only = Modality.RGB if pairs.thermal is None else Modality.IR if pairs.visible is None else None
+    if only is None or settings.tracking.modality is only:
+        return settings
+    say(f"only one channel is there: tracking with --modality {only.value}, showing it as it is")
+    return replace(settings, tracking=replace(settings.tracking, modality=only))
+
+
+def _targets(settings: StreamSettings, pairs: PairStream) -> _Targets:
+    """The boxes asked for, else the first ones of the ground truth."""
+    if settings.tracking.method == "none":
+        return _Targets(boxes=(), truth=None)
+    given = tuple(Box(*numbers) for numbers in settings.tracking.boxes)
+    if given:
+        return _Targets(boxes=given, truth=None)
+    if pairs.boxes and pairs.boxes[0] is not None:
+        boxes = pairs.boxes
+        return _Targets(boxes=(pairs.boxes[0],), truth=lambda index: {1: boxes[index]} if index < len(boxes) else {})
+    visible = settings.source.visible or ""
+    if visible == settings.source.thermal and visible.partition(":")[0] == "synthetic":
+        return _synthetic_targets(int(visible.partition(":")[2] or 0), settings)
+    return _Targets(boxes=(), truth=None)
+
+
+def _synthetic_targets(seed: int, settings: StreamSettings) -> _Targets:
+    options = settings.source.visible_options
+    config = SyntheticConfig(seed=seed, length=options.length)
+    if options.size_wh is not None:
+        config = replace(config, size_wh=options.size_wh)
+    if options.fps is not None:
+        config = replace(config, fps=options.fps)
+    scene = SyntheticScene(config)
+    found = [(number, box) for number, box in enumerate(scene.boxes(0)) if box is not None][:_SYNTHETIC_TARGETS]
+
+    def truth(index: int) -> dict[int, Box | None]:
+        boxes = scene.boxes(index)
+        return {target: boxes[number] for target, (number, _) in enumerate(found, start=1)}
+
+    return _Targets(boxes=tuple(box for _, box in found), truth=truth)
+
+
+def _build(settings: StreamSettings, *, has_targets: bool) -> tuple[Fuser | None, Tracker | None]:
+    fusion, tracking = settings.fusion, settings.tracking
+    fuser = None
+    if fusion.method != "none":
+        fuser = build_fuser(
+            fusion.method,
+            weights=fusion.weights,
+            pooling=fusion.pooling,
+            spatial=fusion.spatial,
+            range_name=fusion.range,
+            engine=settings.engine,
+            device=settings.device,
+            gray=fusion.gray,
+        )
+    tracker = None
+    if tracking.method != "none" and has_targets:
+        tracker = build_tracker(
+            tracking.method,
+            weights=tracking.weights,
+            modality=tracking.modality,
+            engine=settings.engine,
+            device=settings.device,
+        )
+    return fuser, tracker
+
+
+def _seed(seed: int) -> None:
+    import torch
+
+    torch.manual_seed(seed)
+
+
+def _title(settings: StreamSettings) -> str:
+    parts = [settings.fusion.method]
+    if settings.tracking.method != "none":
+        parts.append(f"{settings.tracking.method} {settings.tracking.modality.value}")
+    return " + ".join(parts)
+
+
+def report(summary: dict[str, Any], folder: Path) -> str:
+    """What a person wants to know at the end of a run, in one or two lines."""
+    parts = [f"{summary['pairs']} pairs", f"{summary['fps']} pairs/s"]
+    if summary.get("ground_truth"):
+        truth = summary["ground_truth"]
+        parts.append(f"mean IoU {truth['mean_iou']:.3f}, {truth['success_rate']:.0%} of the boxes on target")
+    if summary["unpaired"]:
+        parts.append(f"{summary['unpaired']} unpaired")
+    if summary["dropped"]:
+        parts.append(f"{summary['dropped']} dropped")
+    return f"{', '.join(parts)}\nvideo: {folder / VIDEO_NAME}   results: {folder / RESULTS_NAME}"

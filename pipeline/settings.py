@@ -1,0 +1,101 @@
+"""All that a run of ``stream`` can be told, as one tree of small dataclasses; presets of it are in configs/."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from fusion.errors import InputError
+from fusion.fuser import PoolingName, RangeName, SpatialName
+from pipeline.assemble import PairSourceConfig
+from pipeline.overlay import OverlayConfig
+from trackers.state import Modality
+
+EngineName = Literal["torch", "onnx"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusionSettings:
+    """How pictures are fused.
+
+    Attributes:
+        method: name of the fusion method, or ``none``.
+        weights: file in place of the method's own weights.
+        pooling: channel pooling of the attention strategy.
+        spatial: spatial form of the attention strategy.
+        range: how the network's output becomes 8 bits.
+        gray: leave the colour of the visible picture out.
+    """
+
+    method: str = "nestfuse"
+    weights: Path | None = None
+    pooling: PoolingName = "avg"
+    spatial: SpatialName = "softmax"
+    range: RangeName = "smooth"
+    gray: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackingSettings:
+    """How targets are followed.
+
+    Attributes:
+        method: name of the tracker, or ``none``.
+        weights: file in place of the tracker's own weights.
+        modality: which pictures the tracker looks at.
+        boxes: the targets in the first pair, each ``[x, y, w, h]`` in pixels of the visible picture.
+    """
+
+    method: str = "siamrpn-lite"
+    weights: Path | None = None
+    modality: Modality = Modality.FUSED
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingSettings:
+    """What is recorded.
+
+    Attributes:
+        overlay: draw targets and status onto the video.
+        quality: constant rate factor of the video, 0..51; lower is better and larger.
+        max_pairs: end after so many pairs; None reads to the end.
+    """
+
+    overlay: bool = True
+    quality: int = 21
+    max_pairs: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.quality <= 51:
+            raise InputError(f"recording.quality must be between 0 and 51, not {self.quality}")
+        if self.max_pairs is not None and self.max_pairs < 1:
+            raise InputError(f"--max-pairs must be at least 1, not {self.max_pairs}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSettings:
+    """A whole run.
+
+    Attributes:
+        source: where pairs come from and how they are made.
+        fusion: how they are fused.
+        tracking: how targets are followed.
+        overlay: what is drawn.
+        recording: what is written.
+        engine: ``torch`` or ``onnx``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        live: True drops pairs that come faster than they are processed; False waits; None decides by the source.
+        seed: seed of everything random.
+    """
+
+    source: PairSourceConfig
+    fusion: FusionSettings = field(default_factory=FusionSettings)
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    overlay: OverlayConfig = field(default_factory=OverlayConfig)
+    recording: RecordingSettings = field(default_factory=RecordingSettings)
+    engine: EngineName = "torch"
+    device: str = "auto"
+    live: bool | None = None
+    seed: int = 0
