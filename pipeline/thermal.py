@@ -28,7 +28,7 @@ class ThermalConfig:
         polarity: whether the camera shows hot things bright or dark; the result is always white-hot.
         low: counts shown black in fixed mode.
         high: counts shown white in fixed mode.
-        plateau: greatest weight of a count, as a multiple of the mean weight of the counts that occur.
+        plateau: greatest weight of a count, as a multiple of the weight that an average pixel's count has.
         smoothing_s: time constant with which the table follows the scene; 0 follows at once.
         max_step: greatest difference of brightness between neighbouring counts, which keeps the noise of an even
             scene from filling the whole range.
@@ -38,8 +38,8 @@ class ThermalConfig:
     polarity: Literal["white-hot", "black-hot"] = "white-hot"
     low: float | None = None
     high: float | None = None
-    plateau: float = 2.0
-    smoothing_s: float = 0.5
+    plateau: float = 0.5
+    smoothing_s: float = 0.8
     max_step: float = 1.0
 
     def __post_init__(self) -> None:
@@ -107,7 +107,7 @@ class ThermalDisplay:
             raise ValueError(f"thermal must be (H, W) uint16 or uint8, not {thermal.shape} {thermal.dtype}")
         if self._levels is None:
             raise ValueError("observe a picture before applying the table")
-        return np.asarray(self._table[thermal], np.uint8)
+        return self._table.take(thermal)
 
     def __call__(self, thermal: NDArray[Any], time_s: float) -> NDArray[np.uint8]:
         """Observe and apply."""
@@ -125,12 +125,13 @@ def equalized_levels(thermal: NDArray[np.uint16], *, plateau: float, max_step: f
 
     Args:
         thermal: (H, W) counts.
-        plateau: greatest weight of a count, as a multiple of the mean weight of the counts that occur.
+        plateau: greatest weight of a count, as a multiple of the weight that an average pixel's count has; few
+            pixels spread over many counts, as of a hot object, hardly change that average.
         max_step: greatest difference of brightness between neighbouring counts.
     """
-    histogram = np.bincount(thermal.ravel(), minlength=_COUNTS).astype(np.float32)
-    occupied = np.count_nonzero(histogram)
-    np.minimum(histogram, plateau * thermal.size / occupied, out=histogram)
+    histogram = cv2.calcHist([thermal], [0], None, [_COUNTS], [0, _COUNTS]).ravel()
+    weight = float(np.dot(histogram, histogram)) / thermal.size
+    np.minimum(histogram, plateau * weight, out=histogram)
     steps = histogram * (255 / histogram.sum())
     np.minimum(steps, max_step, out=steps)
     levels = np.cumsum(steps, dtype=np.float32)
