@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fusion.devices import resolve_device
 from fusion.errors import InputError, RunError
 from fusion.factory import build_fuser
 from fusion.fuser import Fuser
@@ -26,7 +27,6 @@ from pipeline.sinks.video import VideoSink
 from pipeline.sources.synthetic import SyntheticConfig, SyntheticScene
 from pipeline.stream import PairProcessor, run_stream
 from trackers.box import Box
-from trackers.factory import build_tracker
 from trackers.state import Modality, Tracker
 
 VIDEO_NAME = "fused.mp4"
@@ -146,7 +146,7 @@ def _run(
             "tracker": settings.tracking.method,
             "modality": settings.tracking.modality.value,
             "engine": settings.engine,
-            "device": settings.device,
+            "device": str(resolve_device(settings.device)),
             "versions": library_versions(),
             "exit": exit_code,
             **({"ground_truth": truth.fields()} if truth else {}),
@@ -213,6 +213,8 @@ def _build(settings: StreamSettings, *, has_targets: bool) -> tuple[Fuser | None
         )
     tracker = None
     if tracking.method != "none" and has_targets:
+        from trackers.factory import build_tracker  # only runs that track pay for it
+
         tracker = build_tracker(
             tracking.method,
             weights=tracking.weights,
