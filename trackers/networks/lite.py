@@ -175,7 +175,13 @@ class LiteNetwork(nn.Module):
         return tuple(self.backbone(crops, [level.block for level in LEVELS]))
 
     def encode_template(self, features: Sequence[Tensor]) -> Features:
-        """Correlation kernels (B, C, k, k) of the target: of each scale for classes, then for boxes."""
+        """Correlation kernels (B, C, k, k) of the target: of each scale for classes, then for boxes.
+
+        Features of K modalities one after the other (3 K tensors) give K such sets one after the other, for the gate.
+        """
+        count = len(LEVELS)
+        if len(features) > count:
+            return (*self.encode_template(features[:count]), *self.encode_template(features[count:]))
         cropped = [
             _center(neck(level_features), level.template_crop)
             for neck, level_features, level in zip(self.neck, features, LEVELS, strict=True)
@@ -183,15 +189,18 @@ class LiteNetwork(nn.Module):
         return (*self.classes.kernels(cropped), *self.boxes.kernels(cropped))
 
     def respond(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> Response:
-        """Compare remembered targets with (fused) features of their search crops."""
-        return as_response(*self.compare(template, features))
+        """Compare remembered targets with the features of their search crops.
 
-    def respond_gated(
-        self, templates: Sequence[Sequence[Tensor]], features: Sequence[Sequence[Tensor]]
-    ) -> tuple[Response, Tensor]:
-        """As ``respond`` for K modalities weighed by the gate; also its weights (K, B, 1, 25, 25)."""
-        logits, deltas, weights = self.compare_gated(templates, features)
-        return as_response(logits, deltas), weights
+        Three tensors are features of one modality, or of several fused at each scale; 3 K tensors are those of K
+        modalities, which are correlated apart and weighed by the gate.
+        """
+        count = len(LEVELS)
+        if len(features) == count:
+            return as_response(*self.compare(template, features))
+        templates = [template[start : start + 2 * count] for start in range(0, len(template), 2 * count)]
+        streams = [features[start : start + count] for start in range(0, len(features), count)]
+        logits, deltas, _ = self.compare_gated(templates, streams)
+        return as_response(logits, deltas)
 
     def compare(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Class logits (B, 2, 25, 25), background first, and box deltas (B, 4, 25, 25)."""
