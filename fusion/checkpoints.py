@@ -8,7 +8,9 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,15 @@ from torch import Tensor, nn
 from fusion.errors import InputError
 
 _LISTED_KEYS = 6
+
+# Training checkpoints keep NumPy numbers in their optimizer state (NanoTrack's do); building a number runs no code.
+_NUMPY_SCALAR = np.float64(0).__reduce__()[0]
+_NUMPY_NUMBERS: list[Any] = [
+    (_NUMPY_SCALAR, "numpy.core.multiarray.scalar"),
+    (_NUMPY_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64, np.bool_)),
+]
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -33,7 +44,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             loaded: object = safetensors.torch.load_file(path)
         else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"weights file {path} holds objects other than tensors and is not loaded ({_first_line(error)}); "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ from trackers.siamese_core import (
 from trackers.state import ImagePair, Modality, TrackState, TrackStatus
 from trackers.subwindow import Fill, channel_average, crop_square, crops_to_tensor
 
+FeatureFusion = AttentionStrategy | Literal["mean", "gate"]
+"""How features of several modalities become one; see :func:`fuse_modalities`."""
+
 Images = tuple[NDArray[np.uint8], ...]
 """The pictures of the modalities in use, (H, W, 3) or (H, W) uint8, visible first."""
 
@@ -36,7 +40,7 @@ class SiameseTracker:
         network: shared by both modalities and all targets; must be in evaluation mode.
         config: constants of the loop.
         modality: which pictures are looked at.
-        strategy: how features of two modalities are fused at each scale, for template and search alike.
+        fusion: how features of two modalities are fused at each scale, for template and search alike.
         device: where the network's parameters are.
     """
 
@@ -45,13 +49,13 @@ class SiameseTracker:
         network: SiameseNetwork,
         config: SiameseTrackerConfig,
         modality: Modality = Modality.FUSED,
-        strategy: AttentionStrategy = PAPER,
+        fusion: FeatureFusion = PAPER,
         device: torch.device | None = None,
     ) -> None:
         self.network = network
         self.config = config
         self.modality = modality
-        self.strategy = strategy
+        self.fusion = fusion
         self.device = device or torch.device("cpu")
 
     def init(self, pair: ImagePair, box: Box) -> TrackState:
@@ -161,7 +165,27 @@ class SiameseTracker:
         ]
         with torch.inference_mode():
             levels = self.network.extract(crops_to_tensor(pictures, self.device))
-            return tuple(fuse_features(level.chunk(len(images)), self.strategy) for level in levels)
+            modalities = list(zip(*(level.chunk(len(images)) for level in levels), strict=True))
+            return fuse_modalities(modalities, self.fusion)
+
+
+def fuse_modalities(modalities: Sequence[Features], fusion: FeatureFusion) -> Features:
+    """Features for the rest of the network from those of each modality.
+
+    Args:
+        modalities: for each modality the features (B, C, H, W) of every scale.
+        fusion: the strategy of :mod:`fusion.attention`, the plain mean, or ``gate``, which passes the modalities on
+            one after the other to a network that weighs them itself.
+    """
+    if len(modalities) == 1:
+        return modalities[0]
+    match fusion:
+        case "gate":
+            return tuple(level for features in modalities for level in features)
+        case "mean":
+            return tuple(torch.stack(levels).mean(0) for levels in zip(*modalities, strict=True))
+        case AttentionStrategy():
+            return tuple(fuse_features(levels, fusion) for levels in zip(*modalities, strict=True))
 
 
 def _stacked(templates: Sequence[Features]) -> Features:

@@ -1,0 +1,84 @@
+"""Trackers by name: every preset fits, checkpoints in PySOT's wrapping load, and mistakes are explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fusion.errors import InputError
+from fusion.weight_store import DIRECTORY_VARIABLE
+from trackers.box import Box
+from trackers.factory import STRATEGIES, TRACKERS, build_tracker, tracker_config, weight_recipes
+from trackers.networks.siamrpn import siamrpn_alex
+from trackers.state import Modality
+
+
+@pytest.fixture(autouse=True)
+def _no_imported_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DIRECTORY_VARIABLE, str(tmp_path / "none"))
+
+
+@pytest.fixture(scope="module")
+def alex_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("weights") / "model.pth"
+    state = {f"module.{name}": value for name, value in siamrpn_alex("layer").state_dict().items()}
+    torch.save({"epoch": 3, "state_dict": state}, path)
+    return path
+
+
+@pytest.mark.parametrize("name", TRACKERS)
+def test_every_tracker_has_a_preset_and_a_recipe(name: str) -> None:
+    assert tracker_config(name).exemplar_size == 127
+    assert name in {recipe.name for recipe in weight_recipes()}
+
+
+def test_presets_differ_where_the_authors_tuned_them() -> None:
+    assert tracker_config("siamrpn-alex").instance_size == 287
+    assert tracker_config("nanotrack").penalty_k == 0.15
+    assert tracker_config("siamrpn-mobilev2").learning_rate == 0.5
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+def test_a_pysot_checkpoint_becomes_a_tracker(scene: Any, alex_checkpoint: Path, modality: Modality) -> None:
+    tracker = build_tracker("siamrpn-alex", weights=alex_checkpoint, modality=modality)
+    state = tracker.init(scene, Box(60, 50, 30, 20))
+    after = tracker.update(state, scene)
+    assert 0 <= after.score <= 1
+    assert after.box.area > 0
+
+
+@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "gate"])
+def test_every_strategy_tracks_on_both_modalities(scene: Any, alex_checkpoint: Path, strategy: str) -> None:
+    tracker = build_tracker("siamrpn-alex", weights=alex_checkpoint, strategy=strategy)
+    after = tracker.update(tracker.init(scene, Box(60, 50, 30, 20)), scene)
+    assert after.box.area > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("siamrpn-r5", {}, "did you mean siamrpn-r50"),
+        ("siamrpn-alex", {}, "weights import FILE --as siamrpn-alex"),
+        ("siamrpn-alex", {"weights": Path("absent.pth")}, "no such file"),
+        ("siamrpn-alex", {"strategy": "papier"}, "did you mean paper"),
+        ("siamrpn-alex", {"strategy": "gate"}, "no learned gate"),
+        ("siamrpn-alex", {"engine": "onnx"}, "--engine torch"),
+        ("siamrpn-alex", {"device": "gpu"}, "auto, cpu or cuda"),
+        ("siamrpn-alex", {"overrides": {"penaltyk": 1}}, "did you mean penalty_k"),
+        ("siamrpn-alex", {"overrides": {"penalty_k": "much"}}, "must be float"),
+        ("siamrpn-alex", {"overrides": {"instance_size": 255.5}}, "must be int"),
+        ("siamrpn-alex", {"overrides": {"learning_rate": 2}}, "0..1"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_explained(name: str, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build_tracker(name, **arguments)
+
+
+def test_weights_of_another_network_are_refused(alex_checkpoint: Path) -> None:
+    with pytest.raises(InputError, match=r"do not fit SiamRPN.*missing"):
+        build_tracker("siamrpn-mobilev2", weights=alex_checkpoint)

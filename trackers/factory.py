@@ -1,0 +1,189 @@
+"""Trackers by name: which exist, what weights they take, and how one is put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import yaml
+from torch import Tensor, nn
+
+from fusion.attention import FSRPN, NESTFUSE, PAPER
+from fusion.checkpoints import load_strictly, read_state_dict
+from fusion.devices import resolve_device
+from fusion.errors import InputError
+from fusion.weight_store import WeightRecipe, require_weights
+from trackers.networks.folding import folded
+from trackers.networks.interface import SiameseNetwork
+from trackers.networks.lite import LiteNetwork
+from trackers.networks.nanotrack import NanoTrack, nanotrack_state
+from trackers.networks.siamrpn import siamrpn_for_state
+from trackers.siamese_core import SiameseTrackerConfig
+from trackers.siamese_tracker import FeatureFusion, SiameseTracker
+from trackers.state import Modality
+
+Value = TypeVar("Value")
+State = Mapping[str, Tensor]
+EngineName = Literal["torch", "onnx"]
+
+STRATEGIES: dict[str, FeatureFusion] = {
+    "paper": PAPER,
+    "authors": FSRPN,
+    "nestfuse": NESTFUSE,
+    "mean": "mean",
+    "gate": "gate",
+}
+"""How two modalities are fused: Eq. 5 of the paper, the code of the authors' tracker, the code of their NestFuse, the
+plain mean, or the network's own learned gate where it has one."""
+
+_PYSOT_ORIGIN = "PySOT's model zoo (github.com/STVIR/pysot) has it as model.pth."
+_NANO_ORIGIN = "It is in github.com/HonglinChu/SiamTrackers, NanoTrack/models/pretrained (Apache-2.0)."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    build: Callable[[State], nn.Module]
+    load: Callable[[nn.Module, State, str], None]
+    origin: str
+    gated: bool = False
+
+
+def _load_plain(network: nn.Module, state: State, source: str) -> None:
+    load_strictly(network, state, source)
+
+
+def _load_nano(network: nn.Module, state: State, source: str) -> None:
+    load_strictly(network, nanotrack_state(state), source)
+
+
+_ENTRIES: dict[str, _Entry] = {
+    "siamrpn-lite": _Entry(
+        build=lambda state: LiteNetwork(),
+        load=_load_plain,
+        gated=True,
+        origin="It ships with the program; 'train-tracker --tracker siamrpn-lite' makes others.",
+    ),
+    "siamrpn-alex": _Entry(
+        build=lambda state: siamrpn_for_state("alex", state), load=_load_plain, origin=_PYSOT_ORIGIN
+    ),
+    "siamrpn-mobilev2": _Entry(
+        build=lambda state: siamrpn_for_state("mobilev2", state), load=_load_plain, origin=_PYSOT_ORIGIN
+    ),
+    "siamrpn-r50": _Entry(
+        build=lambda state: siamrpn_for_state("r50", state),
+        load=_load_plain,
+        origin=f"{_PYSOT_ORIGIN} FSRPN's RGB-T checkpoint fits as well.",
+    ),
+    "nanotrack": _Entry(build=lambda state: NanoTrack(2), load=_load_nano, origin=f"nanotrackv2.pth: {_NANO_ORIGIN}"),
+    "nanotrack-v3": _Entry(
+        build=lambda state: NanoTrack(3), load=_load_nano, origin=f"nanotrackv3.pth: {_NANO_ORIGIN}"
+    ),
+}
+
+TRACKERS: tuple[str, ...] = tuple(_ENTRIES)
+"""Names of all trackers, the default first."""
+
+
+def build_tracker(
+    name: str,
+    *,
+    weights: Path | None = None,
+    modality: Modality = Modality.FUSED,
+    strategy: str = "paper",
+    overrides: Mapping[str, object] | None = None,
+    engine: EngineName = "torch",
+    device: str = "cpu",
+) -> SiameseTracker:
+    """A tracker ready to use.
+
+    Args:
+        name: one of :data:`TRACKERS`.
+        weights: checkpoint file in place of the imported or shipped one.
+        modality: which pictures it looks at.
+        strategy: one of :data:`STRATEGIES`.
+        overrides: fields of :class:`SiameseTrackerConfig` that differ from ``configs/tracker_<name>.yaml``.
+        engine: only ``torch`` runs trackers.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        InputError: an unknown name, setting, device or engine, or weights that are missing or do not fit.
+    """
+    if engine != "torch":
+        raise InputError(f"--engine {engine}: trackers run with --engine torch only")
+    where = resolve_device(device)
+    fusion = _chosen("strategy", strategy, STRATEGIES)
+    if fusion == "gate" and not _chosen("tracker", name, _ENTRIES).gated:
+        gated = ", ".join(other for other, entry in _ENTRIES.items() if entry.gated)
+        raise InputError(f"strategy gate: {name} has no learned gate; {gated} has")
+    config = tracker_config(name, overrides)
+    network = load_network(name, weights)
+    ready: SiameseNetwork = folded(network).to(where)  # type: ignore[assignment]
+    return SiameseTracker(ready, config, modality, fusion, where)
+
+
+def load_network(name: str, weights: Path | None = None) -> nn.Module:
+    """The network of a tracker with its weights, as a module that is a ``SiameseNetwork``; not folded.
+
+    Raises:
+        InputError: an unknown name, or weights that are missing or do not fit.
+    """
+    entry = _chosen("tracker", name, _ENTRIES)
+    path = require_weights(name, weights, entry.origin)
+    state = read_state_dict(path)
+    network = entry.build(state)
+    entry.load(network, state, str(path))
+    return network.eval()
+
+
+def tracker_config(name: str, overrides: Mapping[str, object] | None = None) -> SiameseTrackerConfig:
+    """Constants of the loop for a tracker, from its preset in ``configs`` and then ``overrides``.
+
+    Raises:
+        InputError: an unknown tracker or setting, or a value of the wrong type or range.
+    """
+    _chosen("tracker", name, _ENTRIES)
+    file = f"tracker_{name.replace('-', '_')}.yaml"
+    preset = yaml.safe_load(resources.files("configs").joinpath(file).read_text(encoding="utf-8"))
+    config = _with_settings(SiameseTrackerConfig(), preset, f"configs/{file}")
+    return _with_settings(config, overrides or {}, f"tracker {name}")
+
+
+def weight_recipes() -> Sequence[WeightRecipe]:
+    """What weights the trackers take and where they come from, for the ``weights`` command."""
+
+    def recipe(name: str, entry: _Entry) -> WeightRecipe:
+        def check(state: State, source: str) -> None:
+            entry.load(entry.build(state), state, source)
+
+        return WeightRecipe(name=name, origin=entry.origin, check=check)
+
+    return tuple(recipe(name, entry) for name, entry in _ENTRIES.items())
+
+
+def _with_settings(config: SiameseTrackerConfig, settings: Mapping[str, object], source: str) -> SiameseTrackerConfig:
+    known = {field.name: type(getattr(config, field.name)) for field in fields(config)}
+    changes: dict[str, object] = {}
+    for key, value in settings.items():
+        if key not in known:
+            raise InputError(f"{source}: unknown setting {key}{_near(key, known)}")
+        kind = known[key]
+        # A whole number is a fine float; True is not a number here.
+        if isinstance(value, bool) != (kind is bool) or not isinstance(value, (int, float) if kind is float else kind):
+            raise InputError(f"{source}: {key} must be {kind.__name__}, not {value!r}")
+        changes[key] = kind(value)
+    return replace(config, **changes)  # type: ignore[arg-type]
+
+
+def _chosen(kind: str, name: str, choices: Mapping[str, Value]) -> Value:
+    if name not in choices:
+        raise InputError(f"unknown {kind} {name!r}{_near(name, choices)}; there are {', '.join(choices)}")
+    return choices[name]
+
+
+def _near(name: str, choices: Mapping[str, object]) -> str:
+    near = get_close_matches(name, choices, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

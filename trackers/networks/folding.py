@@ -1,0 +1,53 @@
+"""Folding of batch norm into the convolution before it: the same function with fewer passes over memory."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def folded(network: Module) -> Module:
+    """A copy of ``network`` for inference: evaluation mode, batch norms folded, weights channels-last.
+
+    Folds every batch norm that is registered right after the convolution it follows, as all networks of this
+    package do. Results agree within float32 rounding.
+    """
+    network = copy.deepcopy(network).eval()
+    with torch.no_grad():
+        for parent in network.modules():
+            _fold_children(parent)
+        for parameter in network.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
+
+
+def _fold_children(parent: nn.Module) -> None:
+    children = list(parent.named_children())
+    for (_, first), (name, second) in pairwise(children):
+        if (
+            isinstance(first, nn.Conv2d)
+            and isinstance(second, nn.BatchNorm2d)
+            and first.out_channels == second.num_features
+        ):
+            _fold(first, second)
+            parent.add_module(name, nn.Identity())
+
+
+def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert variance is not None
+    # In float64, so that folding adds one rounding and no more.
+    scale = norm.weight.double() / (variance.double() + norm.eps).sqrt()
+    bias = 0.0 if convolution.bias is None else convolution.bias.double()
+    shifted = (bias - mean.double()) * scale + norm.bias.double()
+    weight = convolution.weight.double() * scale[:, None, None, None]
+    convolution.weight = nn.Parameter(weight.to(convolution.weight.dtype), requires_grad=False)
+    convolution.bias = nn.Parameter(shifted.to(convolution.weight.dtype), requires_grad=False)
