@@ -1,0 +1,138 @@
+"""Fusion methods by name: what they make of pictures, and what they refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fusion.auif import Auif
+from fusion.errors import InputError
+from fusion.factory import FUSION_METHODS, attention_strategy, build_fuser
+from fusion.nestfuse import NestFuse, NestFuseConfig
+
+
+def picture(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, channels), dtype=np.uint8)
+    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+    return image if channels > 1 else image.reshape(height, width)
+
+
+@pytest.fixture(scope="module")
+def nestfuse_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "small.pt"
+    torch.manual_seed(0)
+    torch.save(NestFuse(NestFuseConfig(channels=(8, 6, 8, 10), stem_channels=4)).state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def auif_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "auif.pt"
+    torch.manual_seed(0)
+    torch.save(Auif().state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def weights_of(nestfuse_file: Path, auif_file: Path) -> dict[str, Path | None]:
+    return {"average": None, "nestfuse": nestfuse_file, "auif": auif_file}
+
+
+@pytest.mark.parametrize("name", ["average", "nestfuse", "auif"])
+@pytest.mark.parametrize("size", [(16, 16), (33, 47), (41, 18)])
+def test_output_has_the_size_of_the_input_and_is_repeatable(
+    name: str, size: tuple[int, int], weights_of: dict[str, Path | None]
+) -> None:
+    visible, thermal = picture(*size), picture(*size, channels=1, seed=1)
+    first, second = (build_fuser(name, weights=weights_of[name])(visible, thermal) for _ in range(2))
+    assert first.shape == (*size, 3)
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max", "nuclear"])
+@pytest.mark.parametrize("spatial", ["softmax", "l1"])
+def test_every_attention_fuses(pooling: str, spatial: str, nestfuse_file: Path) -> None:
+    assert attention_strategy(pooling, spatial).pooling == pooling
+    fuser = build_fuser("nestfuse", weights=nestfuse_file, pooling=pooling, spatial=spatial)  # type: ignore[arg-type]
+    assert fuser(picture(20, 24), picture(20, 24, channels=1)).any()
+
+
+def test_average_is_the_mean() -> None:
+    grey = np.full((4, 4), 100, np.uint8)
+    fused = build_fuser("average", range_name="fixed")(np.full((4, 4, 3), 200, np.uint8), grey)
+    assert (fused == 150).all()
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 999), height=st.integers(1, 20), width=st.integers(1, 20))
+def test_grey_stays_grey_and_colour_keeps_its_hue(seed: int, height: int, width: int) -> None:
+    thermal = picture(height, width, channels=1, seed=seed + 1)
+    grey = np.repeat(picture(height, width, channels=1, seed=seed)[..., None], 3, axis=2)
+    fused = build_fuser("average", range_name="fixed")(grey, thermal)
+    assert (fused[..., 0] == fused[..., 1]).all()
+    assert (fused[..., 1] == fused[..., 2]).all()
+    assert np.array_equal(build_fuser("average", range_name="fixed")(grey[..., 0], thermal), fused)
+
+
+def test_chroma_is_kept_unless_gray_is_asked_for() -> None:
+    visible, thermal = picture(24, 30) // 2 + 60, picture(24, 30, channels=1, seed=3) // 2 + 60
+    fused = build_fuser("average", range_name="fixed")(visible, thermal)
+    before, after = (cv2.cvtColor(image, cv2.COLOR_BGR2YCrCb).astype(int)[..., 1:] for image in (visible, fused))
+    inside = ((fused > 0) & (fused < 255)).all(axis=2)
+    assert inside.any()
+    assert np.abs(before - after)[inside].max() <= 2
+    gray = build_fuser("average", range_name="fixed", gray=True)(visible, thermal)
+    assert (gray[..., 0] == gray[..., 2]).all()
+
+
+def test_a_wrong_picture_is_refused_in_a_helpful_line() -> None:
+    fuser = build_fuser("average")
+    good, thermal = picture(20, 20), picture(20, 20, channels=1)
+    for visible, infrared, message in (
+        (good[:-1], thermal, r"20 x 19 pixels and the thermal one 20 x 20"),
+        (good.astype(np.float32), thermal, "float32 values"),
+        (good, thermal.astype(np.uint16), "thermal picture has uint16"),
+        (np.dstack([good, thermal]), thermal, "alpha channel"),
+        (good[:0], thermal[:0], "must be"),
+    ):
+        with pytest.raises(InputError, match=message):
+            fuser(visible, infrared)
+
+
+def test_a_tiny_picture_is_refused_by_networks_and_taken_by_average(weights_of: dict[str, Path | None]) -> None:
+    tiny = picture(1, 1), picture(1, 1, channels=1)
+    assert build_fuser("average", range_name="fixed")(*tiny).shape == (1, 1, 3)
+    for name in ("nestfuse", "auif"):
+        with pytest.raises(InputError, match="too small"):
+            build_fuser(name, weights=weights_of[name])(*tiny)
+
+
+def test_unknown_names_are_refused(nestfuse_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RGBT_STREAM_WEIGHTS", str(tmp_path))
+    for arguments, message in (
+        ({"name": "nestfuze"}, "did you mean nestfuse"),
+        ({"name": "average", "range_name": "wide"}, "--range wide"),
+        ({"name": "average", "engine": "onyx"}, "--engine onyx"),
+        ({"name": "average", "device": "tpu"}, "--device tpu"),
+        ({"name": "average", "pooling": "mean"}, "--pooling mean"),
+        ({"name": "average", "weights": nestfuse_file}, "has none"),
+        ({"name": "auif"}, "weights import FILE --as auif"),
+        ({"name": "nestfuse", "weights": tmp_path / "none.pt"}, "no such file"),
+        ({"name": "auif", "weights": nestfuse_file}, "do not fit Auif"),
+    ):
+        with pytest.raises(InputError, match=message):
+            build_fuser(**arguments)  # type: ignore[arg-type]
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="no CUDA device"):
+            build_fuser("average", device="cuda")
+
+
+def test_method_names_are_unique() -> None:
+    assert len(set(FUSION_METHODS)) == len(FUSION_METHODS)
