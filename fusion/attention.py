@@ -41,9 +41,7 @@ def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         near = get_close_matches(str(value), choices, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError(
-            f"{field} of an attention strategy must be one of {', '.join(choices)}, not {value!r}{hint}"
-        )
+        raise InputError(f"{field} of an attention strategy must be one of {', '.join(choices)}, not {value!r}{hint}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

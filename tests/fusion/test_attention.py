@@ -64,16 +64,12 @@ def test_nestfuse_equals_the_published_code(pooling: PoolingKind) -> None:
 @needs_reference
 def test_fsrpn_equals_the_published_code() -> None:
     values = golden("fsrpn_fusion_op")
-    torch.testing.assert_close(
-        fuse_features([values["a"], values["b"]], FSRPN), values["fused"], rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(fuse_features([values["a"], values["b"]], FSRPN), values["fused"], rtol=1e-5, atol=1e-5)
 
 
 @needs_reference
 @pytest.mark.parametrize(("name", "strategy"), [("nestfuse_fusion_op", NESTFUSE), ("fsrpn_fusion_op", FSRPN)])
-def test_where_the_published_code_overflows_the_result_is_finite(
-    name: str, strategy: AttentionStrategy
-) -> None:
+def test_where_the_published_code_overflows_the_result_is_finite(name: str, strategy: AttentionStrategy) -> None:
     values = golden(name)
     hot = [values["a_hot"], values.get("b_hot", values["b"])]
     fused, published = fuse_features(hot, strategy), values["fused_hot"]
@@ -125,9 +121,7 @@ def test_l1_weights_follow_equation_5() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_hot_features_do_not_overflow(
-    preset: AttentionStrategy, pooling: PoolingKind, dtype: torch.dtype
-) -> None:
+def test_hot_features_do_not_overflow(preset: AttentionStrategy, pooling: PoolingKind, dtype: torch.dtype) -> None:
     hot = [feature.to(dtype) * 10_000 for feature in features(1, 64, 8, 8)]
     fused = fuse_features(hot, preset.with_pooling(pooling))
     assert fused.dtype == dtype
