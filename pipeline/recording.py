@@ -151,7 +151,12 @@ def _run(
             "exit": exit_code,
             **({"ground_truth": truth.fields()} if truth else {}),
         }
-        write_json(folder / SUMMARY_NAME, summary)
+        try:
+            write_json(folder / SUMMARY_NAME, summary)
+        except OSError as error:
+            if exit_code in (0, 130):
+                raise
+            say(f"warning: {SUMMARY_NAME} could not be written ({error.strerror})")
     return summary
 
 
@@ -219,8 +224,10 @@ def _build(settings: StreamSettings, *, has_targets: bool) -> tuple[Fuser | None
             tracking.method,
             weights=tracking.weights,
             modality=tracking.modality,
+            overrides=tracking.overrides,
             engine=settings.engine,
             device=settings.device,
+            **({"strategy": tracking.strategy} if tracking.strategy else {}),
         )
     return fuser, tracker
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 
 def box_argument(text: str) -> list[float]:
@@ -51,3 +52,11 @@ def given_options(arguments: argparse.Namespace, places: Mapping[str, str]) -> d
     return {
         place: getattr(arguments, option) for option, place in places.items() if getattr(arguments, option) is not None
     }
+
+
+def add_configuration_options(parser: argparse._ActionsContainer) -> None:
+    """Declare ``--config`` and ``--set``."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML with the fields of the configuration")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A.B=VALUE", help="override any field of the configuration"
+    )

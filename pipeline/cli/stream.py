@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline.cli.options import add_engine_options, add_fusion_options, box_argument, given_options
+from pipeline.cli.options import (
+    add_configuration_options,
+    add_engine_options,
+    add_fusion_options,
+    box_argument,
+    given_options,
+)
 
 NAME = "stream"
 HELP = "fuse and track a visible and a thermal stream into a video and a results file"
@@ -25,6 +31,7 @@ _PLACES = {
     "tracker": "tracking.method",
     "weights": "tracking.weights",
     "modality": "tracking.modality",
+    "strategy": "tracking.strategy",
     "box": "tracking.boxes",
     "overlay": "recording.overlay",
     "max_pairs": "recording.max_pairs",
@@ -61,6 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the default is the first box of the ground truth where there is one",
     )
     target.add_argument("--tracker", metavar="NAME", help="tracker, or none (default: siamrpn-lite)")
+    target.add_argument(
+        "--strategy", metavar="NAME", help="how the tracker fuses features: paper, authors, nestfuse, mean or gate"
+    )
     target.add_argument("--weights", metavar="FILE", help="weights in place of the tracker's own")
     target.add_argument("--modality", choices=("fused", "rgb", "ir"), help="what the tracker looks at (default: fused)")
 
@@ -81,10 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run = parser.add_argument_group("how to run")
     add_engine_options(run)
     run.add_argument("--seed", type=int, metavar="N", help="seed of everything random (default: 0)")
-    run.add_argument("--config", type=Path, metavar="FILE", help="YAML with these settings; see configs/")
-    run.add_argument(
-        "--set", action="append", default=[], metavar="A.B=VALUE", help="override any field of the configuration"
-    )
+    add_configuration_options(run)
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import deque
 from fractions import Fraction
+from io import FileIO
 from pathlib import Path
 
 import cv2  # before av: with av first, cv2 windows hang under X11
@@ -23,6 +25,55 @@ _TIME_BASE = Fraction(1, 90_000)
 _BT709 = 1
 # Results over which the speed in the overlay is taken: about a second.
 _SPEED_WINDOW = 30
+
+
+class _CutOnFailure:
+    """A file for av that, when a write fails, is cut back to its last complete fragment and left alone.
+
+    What av writes after a failure is thrown away: the end of an mp4 rewrites its beginning, and half of that would
+    make the whole recording unreadable.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: FileIO = path.open("wb", buffering=0)
+        self._complete = 0
+        self.failure: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """Append ``data``, or drop it after a failure."""
+        rest = memoryview(data)
+        while rest and self.failure is None:
+            try:
+                rest = rest[self._file.write(rest) :]
+            except OSError as error:
+                error.filename = str(self._path)
+                self.failure = error
+                self._file.truncate(self._complete)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move in the file; av does so to finish it."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Where the next byte goes."""
+        return self._file.tell()
+
+    def check(self) -> None:
+        """Note that the file is complete up to here.
+
+        Raises:
+            OSError: a write has failed since the last time.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if not self._file.closed:
+            self._complete = self._file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 class VideoWriter:
@@ -44,9 +95,9 @@ class VideoWriter:
         self._path = path
         self._frame_rate = min(max(frame_rate, 1.0), 240.0)
         self._quality = quality
-        path.write_bytes(b"")  # av opens the file with the first picture only; fail now if it cannot be written
+        self._file = _CutOnFailure(path)
         self._container = av.open(
-            str(path),
+            self._file,
             "w",
             format="mp4",
             options={"movflags": "hybrid_fragmented+frag_every_frame", "flush_packets": "1"},
@@ -77,6 +128,7 @@ class VideoWriter:
         frame.pts = self._last_ticks = max(ticks, self._last_ticks + 1)
         frame.time_base = _TIME_BASE
         self._container.mux(self._stream.encode(frame))
+        self._file.check()
         self.frames += 1
 
     def close(self) -> None:
@@ -84,11 +136,15 @@ class VideoWriter:
         if self._closed:
             return
         self._closed = True
+        failed_before = self._file.failure is not None
         try:
             if self._stream is not None:
                 self._container.mux(self._stream.encode())
-        finally:
             self._container.close()
+        finally:
+            self._file.close()
+        if not failed_before:
+            self._file.check()
 
     def _add_stream(self, width: int, height: int) -> av.VideoStream:
         self._size_wh = (width, height)
