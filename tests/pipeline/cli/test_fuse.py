@@ -1,0 +1,178 @@
+"""The fuse command: stills of every kind, folders, videos, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.cli.main import run
+from tests.pipeline.cli.conftest import COUNT, HEIGHT, WIDTH, scene
+
+VISIBLE, THERMAL = scene(4)
+
+
+def save(path: Path, picture: NDArray[Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), picture)
+    return path
+
+
+def fuse(visible: Path, thermal: Path, out: Path, *more: str) -> int:
+    return run(
+        ["fuse", "--visible", str(visible), "--thermal", str(thermal), "--out", str(out), "--method", "average", *more]
+    )
+
+
+def load(path: Path) -> NDArray[Any]:
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert picture is not None
+    return np.asarray(picture)
+
+
+def test_colour_in_gives_colour_out(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "fused.png"
+    assert fuse(save(tmp_path / "v.png", VISIBLE), save(tmp_path / "t.png", THERMAL), out, "--range", "fixed") == 0
+    fused = load(out)
+    assert fused.shape == VISIBLE.shape
+    hue_kept = np.corrcoef(
+        (fused[..., 2].astype(int) - fused[..., 0]).ravel(), (VISIBLE[..., 2].astype(int) - VISIBLE[..., 0]).ravel()
+    )
+    assert hue_kept[0, 1] > 0.9
+    gray = (cv2.cvtColor(VISIBLE, cv2.COLOR_BGR2GRAY).astype(float) + THERMAL) / 2
+    assert np.abs(cv2.cvtColor(fused, cv2.COLOR_BGR2GRAY) - gray).mean() < 4
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp"])
+def test_gray_in_gives_one_channel_out(tmp_path: Path, suffix: str) -> None:
+    gray = cv2.cvtColor(VISIBLE, cv2.COLOR_BGR2GRAY)
+    out = tmp_path / f"fused{suffix}"
+    assert fuse(save(tmp_path / "v.png", gray), save(tmp_path / "t.png", THERMAL), out) == 0
+    assert load(out).shape == gray.shape
+
+
+def test_gray_can_be_asked_for(tmp_path: Path) -> None:
+    out = tmp_path / "fused.png"
+    assert fuse(save(tmp_path / "v.png", VISIBLE), save(tmp_path / "t.png", THERMAL), out, "--gray") == 0
+    fused = load(out)
+    assert fused.ndim == 2 or np.ptp(fused.astype(int), axis=2).max() == 0
+
+
+def test_a_thermal_picture_of_16_bits_is_mapped(tmp_path: Path) -> None:
+    counts = (THERMAL.astype(np.uint16) * 10) + 29_000
+    out = tmp_path / "fused.png"
+    even = np.full_like(VISIBLE, 100)
+    assert fuse(save(tmp_path / "v.png", even), save(tmp_path / "t.png", counts), out) == 0
+    fused = load(out)
+    assert fused[40, 32] > 100 > fused[60, 80]  # the warm square is brighter
+
+
+def test_another_size_is_fitted_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = cv2.resize(THERMAL, (WIDTH // 2, HEIGHT // 2))
+    out = tmp_path / "fused.png"
+    assert fuse(save(tmp_path / "v.png", VISIBLE), save(tmp_path / "t.png", small), out) == 0
+    assert load(out).shape == VISIBLE.shape
+    assert "calibration" in capsys.readouterr().err
+
+
+def test_transparency_and_palette_are_resolved(tmp_path: Path) -> None:
+    alpha = np.dstack([VISIBLE, np.full((HEIGHT, WIDTH), 100, np.uint8)])
+    plain, through = tmp_path / "plain.png", tmp_path / "alpha.png"
+    thermal = save(tmp_path / "t.png", THERMAL)
+    assert fuse(save(tmp_path / "v.png", VISIBLE), thermal, plain) == 0
+    assert fuse(save(tmp_path / "va.png", alpha), thermal, through) == 0
+    assert np.array_equal(load(plain), load(through))
+
+
+def test_folders_are_paired_by_name(media: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert fuse(media / "color", media / "ir", out) == 0
+    assert sorted(path.name for path in out.iterdir()) == [f"{index:04d}.png" for index in range(COUNT)]
+
+
+def test_folders_without_equal_names_are_paired_by_order(tmp_path: Path) -> None:
+    for index in range(3):
+        save(tmp_path / "v" / f"left{index}.png", VISIBLE)
+        save(tmp_path / "t" / f"right{index}.jpg", THERMAL)
+    assert fuse(tmp_path / "v", tmp_path / "t", tmp_path / "out") == 0
+    assert len(list((tmp_path / "out").iterdir())) == 3
+    save(tmp_path / "t" / "right9.jpg", THERMAL)
+    assert fuse(tmp_path / "v", tmp_path / "t", tmp_path / "out2") == 2
+
+
+def test_one_folder_with_both_kinds_is_paired_by_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for index in (1, 2, 10):
+        save(tmp_path / "both" / f"VIS{index}.png", VISIBLE)
+        save(tmp_path / "both" / f"IR{index}.png", THERMAL)
+    assert fuse(tmp_path / "both", tmp_path / "both", tmp_path / "out") == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["1.png", "10.png", "2.png"]
+    save(tmp_path / "both" / "VIS3.png", VISIBLE)
+    assert fuse(tmp_path / "both", tmp_path / "both", tmp_path / "out") == 2
+    assert "no partner for 3" in capsys.readouterr().err
+
+
+def test_a_folder_with_a_partner_missing_names_it(
+    media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "t" / "0003.png", THERMAL)
+    assert fuse(media / "color", tmp_path / "t", tmp_path / "out") == 2
+    assert "0000.png" in capsys.readouterr().err
+
+
+def test_two_videos_give_a_video(media: Path, tmp_path: Path) -> None:
+    out = tmp_path / "fused.mp4"
+    assert fuse(media / "visible.mp4", media / "thermal.mp4", out) == 0
+    with av.open(str(out)) as container:
+        pictures = list(container.decode(video=0))
+    assert len(pictures) == COUNT
+    assert (pictures[0].width, pictures[0].height) == (WIDTH, HEIGHT)
+
+
+def test_what_cannot_be_fused_is_refused(media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    visible, thermal = save(tmp_path / "v.png", VISIBLE), save(tmp_path / "t.png", THERMAL)
+    pixel = save(tmp_path / "pixel.png", THERMAL[:1, :1])
+    deep = save(tmp_path / "deep.png", VISIBLE.astype(np.uint16) * 200)
+    holes = save(
+        tmp_path / "holes.tiff", np.where(THERMAL > 100, np.nan, THERMAL.astype(np.float32)).astype(np.float32)
+    )
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(visible.read_bytes()[:50])
+    out = tmp_path / "fused.png"
+    cases: list[tuple[Path, Path, Path, str]] = [
+        (pixel, thermal, out, "pixel.png"),
+        (visible, pixel, out, "pixel.png"),
+        (deep, thermal, out, "deep.png"),
+        (visible, holes, out, "NaN"),
+        (broken, thermal, out, "broken.png"),
+        (tmp_path / "absent.png", thermal, out, "absent.png"),
+        (visible, media / "thermal.mp4", out, "same kind"),
+        (visible, thermal, tmp_path / "fused.xyz", "fused.xyz"),
+        (visible, thermal, visible, "overwrite"),
+        (media / "color", media / "ir", media / "ir", "input folder"),
+        (media / "visible.mp4", media / "thermal.mp4", tmp_path / "fused.avi", "mp4"),
+        (media / "cut.mp4", media / "thermal.mp4", tmp_path / "fused.mp4", "cut.mp4"),
+    ]
+    for first, second, target, word in cases:
+        assert fuse(first, second, target) == 2, word
+        printed = capsys.readouterr().err
+        assert word in printed
+        assert len(printed.splitlines()) <= 2
+    assert not out.exists()
+
+
+def test_a_wrong_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    visible, thermal = save(tmp_path / "v.png", VISIBLE), save(tmp_path / "t.png", THERMAL)
+    wrong = tmp_path / "wrong.pth"
+    wrong.write_bytes(b"not a checkpoint")
+    line = ["fuse", "--visible", str(visible), "--thermal", str(thermal), "--out", str(tmp_path / "f.png")]
+    assert run([*line, "--method", "nestfuse", "--weights", str(wrong)]) == 2
+    assert "wrong.pth" in capsys.readouterr().err
+    assert run([*line, "--method", "auif", "--weights", str(tmp_path / "absent.pth")]) == 2
+    assert "absent.pth" in capsys.readouterr().err
+    assert run([*line, "--method", "nestfsue"]) == 2
+    assert "nestfuse" in capsys.readouterr().err
