@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal, TypeVar
 
+import torch
 import yaml
 from torch import Tensor, nn
 
@@ -29,6 +30,7 @@ from trackers.state import Modality
 Value = TypeVar("Value")
 State = Mapping[str, Tensor]
 EngineName = Literal["torch", "onnx"]
+PrecisionName = Literal["float32", "bfloat16"]
 
 STRATEGIES: dict[str, FeatureFusion] = {
     "paper": PAPER,
@@ -97,6 +99,7 @@ def build_tracker(
     overrides: Mapping[str, object] | None = None,
     engine: EngineName = "torch",
     device: str = "cpu",
+    precision: PrecisionName = "float32",
 ) -> SiameseTracker:
     """A tracker ready to use.
 
@@ -108,12 +111,15 @@ def build_tracker(
         overrides: fields of :class:`SiameseTrackerConfig` that differ from ``configs/tracker_<name>.yaml``.
         engine: only ``torch`` runs trackers.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``bfloat16`` runs the network in half the bits: two to three times faster on processors that
+            have instructions for it, with boxes off by a fraction of a pixel.
 
     Raises:
-        InputError: an unknown name, setting, device or engine, or weights that are missing or do not fit.
+        InputError: an unknown name, setting, device, engine or precision, or weights that are missing or do not fit.
     """
     if engine != "torch":
         raise InputError(f"--engine {engine}: trackers run with --engine torch only")
+    dtype = _chosen("precision", precision, {"float32": torch.float32, "bfloat16": torch.bfloat16})
     where = resolve_device(device)
     fusion = _chosen("strategy", strategy, STRATEGIES)
     if fusion == "gate" and not _chosen("tracker", name, _ENTRIES).gated:
@@ -121,8 +127,8 @@ def build_tracker(
         raise InputError(f"strategy gate: {name} has no learned gate; {gated} has")
     config = tracker_config(name, overrides)
     network = load_network(name, weights)
-    ready: SiameseNetwork = folded(network).to(where)  # type: ignore[assignment]
-    return SiameseTracker(ready, config, modality, fusion, where)
+    ready: SiameseNetwork = folded(network).to(where, dtype)  # type: ignore[assignment]
+    return SiameseTracker(ready, config, modality, fusion, where, dtype)
 
 
 def load_network(name: str, weights: Path | None = None) -> nn.Module:
@@ -137,6 +143,15 @@ def load_network(name: str, weights: Path | None = None) -> nn.Module:
     network = entry.build(state)
     entry.load(network, state, str(path))
     return network.eval()
+
+
+def untrained_network(name: str) -> nn.Module:
+    """The network of a tracker with random weights: for measuring speed and for training.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    return _chosen("tracker", name, _ENTRIES).build({})
 
 
 def tracker_config(name: str, overrides: Mapping[str, object] | None = None) -> SiameseTrackerConfig:

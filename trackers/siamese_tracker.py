@@ -42,6 +42,7 @@ class SiameseTracker:
         modality: which pictures are looked at.
         fusion: how features of two modalities are fused at each scale, for template and search alike.
         device: where the network's parameters are.
+        dtype: type of the network's parameters; crops are given in it, scores and boxes stay float32.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class SiameseTracker:
         modality: Modality = Modality.FUSED,
         fusion: FeatureFusion = PAPER,
         device: torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.network = network
         self.config = config
         self.modality = modality
         self.fusion = fusion
         self.device = device or torch.device("cpu")
+        self.dtype = dtype
 
     def init(self, pair: ImagePair, box: Box) -> TrackState:
         """State of a new target at ``box`` (pixels of ``pair.visible_bgr``).
@@ -164,7 +167,7 @@ class SiameseTracker:
             for center_xy, side, fills in crops
         ]
         with torch.inference_mode():
-            levels = self.network.extract(crops_to_tensor(pictures, self.device))
+            levels = self.network.extract(crops_to_tensor(pictures, self.device).to(self.dtype))
             modalities = list(zip(*(level.chunk(len(images)) for level in levels), strict=True))
             return fuse_modalities(modalities, self.fusion)
 

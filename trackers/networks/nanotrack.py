@@ -176,7 +176,7 @@ class NanoTrack(nn.Module):
     def respond(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> Response:
         """Scores and boxes for remembered kernels and search features."""
         logits, distances = self.raw_response(template, features)
-        return Response(foreground_probability(logits), decode_points(distances, STRIDE_PX))
+        return Response(foreground_probability(logits.float()), decode_points(distances.float(), STRIDE_PX))
 
 
 def nanotrack_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -65,7 +65,7 @@ class SiamRPN(nn.Module):
     def respond(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> Response:
         """Scores and boxes for remembered kernels and search features."""
         logits, deltas = self.raw_response(template, features)
-        return Response(foreground_probability(logits), decode_anchors(deltas, self.layout))
+        return Response(foreground_probability(logits.float()), decode_anchors(deltas.float(), self.layout))
 
 
 def foreground_probability(logits: Tensor) -> Tensor:
@@ -108,7 +108,10 @@ def siamrpn_r50(*, weighted: bool = True, channels: Sequence[int] = (256, 256, 2
 
 
 def siamrpn_for_state(name: SiamRPNName, state: Mapping[str, Tensor]) -> SiamRPN:
-    """The variant of network ``name`` that a checkpoint's keys and shapes belong to, with fresh weights."""
+    """The variant of network ``name`` that a checkpoint's keys and shapes belong to, with fresh weights.
+
+    An empty ``state`` gives the variant of the short-term configurations.
+    """
     match name:
         case "alex":
             return siamrpn_alex("layer" if "backbone.layer1.0.weight" in state else "features")
@@ -117,4 +120,4 @@ def siamrpn_for_state(name: SiamRPNName, state: Mapping[str, Tensor]) -> SiamRPN
         case "r50":
             necks = [f"neck.downsample{level}.downsample.0.weight" for level in (2, 3, 4)]
             channels = [state[key].shape[0] if key in state else 256 for key in necks]
-            return siamrpn_r50(weighted="rpn_head.cls_weight" in state, channels=channels)
+            return siamrpn_r50(weighted=not state or "rpn_head.cls_weight" in state, channels=channels)

@@ -1,0 +1,177 @@
+"""How long trackers take for a pair, beside a plain path in the same run.
+
+The plain path is what the authors' code does: a pass for each modality and target, layers as they were trained,
+template kernels computed again in every picture. Speed does not depend on the weights, so random ones do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trackers.box import Box
+from trackers.factory import STRATEGIES, tracker_config, untrained_network
+from trackers.networks.folding import folded
+from trackers.networks.interface import Features, Response, SiameseNetwork
+from trackers.siamese_tracker import SiameseTracker
+from trackers.state import ImagePair, Modality, TrackState
+
+
+@dataclass(frozen=True, slots=True)
+class PlainPair:
+    """Pictures to measure with: (H, W, 3) and (H, W) uint8."""
+
+    visible_bgr: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+    thermal: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Time of one way to run one tracker.
+
+    Attributes:
+        tracker: its name.
+        path: ``plain``, ``float32`` (what the product runs) or ``bfloat16``.
+        targets: how many targets were followed at once.
+        median_ms: per pair, all targets.
+        low_ms: 10th percentile.
+        high_ms: 90th percentile.
+    """
+
+    tracker: str
+    path: str
+    targets: int
+    median_ms: float
+    low_ms: float
+    high_ms: float
+
+
+class PlainNetwork:
+    """A network as the authors run it: one crop at a time, template kernels from features in every picture."""
+
+    def __init__(self, network: SiameseNetwork) -> None:
+        self.network = network
+
+    def extract(self, crops: Tensor) -> Features:
+        """Backbone features, one pass for each crop."""
+        passes = [self.network.extract(crop.contiguous()) for crop in torch.split(crops, 1)]
+        return tuple(torch.cat(levels) for levels in zip(*passes, strict=True))
+
+    def encode_template(self, features: Sequence[Tensor]) -> Features:
+        """The features themselves."""
+        return tuple(features)
+
+    def respond(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> Response:
+        """One pass for each target, kernels included."""
+        answers = []
+        for index in range(features[0].shape[0]):
+            kernels = self.network.encode_template([level[index : index + 1] for level in template])
+            answers.append(self.network.respond(kernels, [level[index : index + 1] for level in features]))
+        return Response(
+            torch.cat([answer.score for answer in answers]), torch.cat([answer.boxes for answer in answers])
+        )
+
+
+def benchmark_trackers(
+    names: Sequence[str],
+    *,
+    targets: Sequence[int] = (1, 8),
+    repeats: int = 10,
+    size_wh: tuple[int, int] = (640, 480),
+    paths: Sequence[str] = ("plain", "float32", "bfloat16"),
+    device: str = "cpu",
+) -> list[Timing]:
+    """Time trackers on both modalities; the paths take turns, so that other load falls on all of them alike.
+
+    Args:
+        names: trackers of the factory.
+        targets: numbers of targets to follow at once.
+        repeats: measured pairs for each path, after one that is not counted.
+        size_wh: size of the pictures.
+        paths: which of ``plain``, ``float32`` and ``bfloat16`` to run.
+        device: ``cpu`` or ``cuda``.
+    """
+    pair = _pictures(size_wh)
+    where = torch.device(device)
+    timings = []
+    for name in names:
+        trackers = {path: _tracker(name, path, where) for path in paths}
+        for count in targets:
+            boxes = _boxes(count, size_wh)
+            steps = {
+                path: _step(tracker, [tracker.init(pair, box) for box in boxes], pair)
+                for path, tracker in trackers.items()
+            }
+            spans = _time_in_turns(steps, repeats)
+            timings += [
+                Timing(
+                    tracker=name,
+                    path=path,
+                    targets=count,
+                    median_ms=float(np.median(span)),
+                    low_ms=float(np.percentile(span, 10)),
+                    high_ms=float(np.percentile(span, 90)),
+                )
+                for path, span in spans.items()
+            ]
+    return timings
+
+
+def format_timings(timings: Sequence[Timing]) -> str:
+    """A table with a line for each timing and its speed-up over the plain path."""
+    plain = {(row.tracker, row.targets): row.median_ms for row in timings if row.path == "plain"}
+    lines = [f"{'tracker':<18} {'path':<9} {'targets':>7} {'ms':>8} {'p10..p90':>17} {'speed-up':>9}"]
+    for row in timings:
+        base = plain.get((row.tracker, row.targets))
+        gain = f"{base / row.median_ms:8.2f}x" if base else ""
+        span = f"{row.low_ms:.1f}..{row.high_ms:.1f}"
+        lines.append(f"{row.tracker:<18} {row.path:<9} {row.targets:>7} {row.median_ms:>8.1f} {span:>17} {gain:>9}")
+    return "\n".join(lines)
+
+
+def _tracker(name: str, path: str, device: torch.device) -> SiameseTracker:
+    torch.manual_seed(0)
+    network = untrained_network(name).eval()
+    dtype = torch.bfloat16 if path == "bfloat16" else torch.float32
+    if path == "plain":
+        ready: SiameseNetwork = PlainNetwork(cast("SiameseNetwork", network.to(device)))
+    else:
+        ready = cast("SiameseNetwork", folded(network).to(device, dtype))
+    return SiameseTracker(ready, tracker_config(name), Modality.FUSED, STRATEGIES["paper"], device, dtype)
+
+
+def _step(tracker: SiameseTracker, states: list[TrackState], pair: ImagePair) -> Callable[[], object]:
+    # The states are not carried on: an untrained network would wander off and change the crops' size.
+    return lambda: tracker.update_all(states, pair)
+
+
+def _time_in_turns(steps: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    spans: dict[str, list[float]] = {path: [] for path in steps}
+    for turn in range(repeats + 1):
+        for path, step in steps.items():
+            begin_s = time.perf_counter()
+            step()
+            if turn:
+                spans[path].append((time.perf_counter() - begin_s) * 1e3)
+    return spans
+
+
+def _pictures(size_wh: tuple[int, int]) -> PlainPair:
+    generator = np.random.default_rng(0)
+    visible = generator.integers(0, 256, (size_wh[1], size_wh[0], 3), np.uint8)
+    return PlainPair(visible, np.ascontiguousarray(visible[:, :, 1]))
+
+
+def _boxes(count: int, size_wh: tuple[int, int]) -> list[Box]:
+    columns = max(1, int(np.ceil(np.sqrt(count))))
+    step_x, step_y = size_wh[0] / (columns + 1), size_wh[1] / (columns + 1)
+    return [
+        Box(step_x * (index % columns + 0.75), step_y * (index // columns + 0.75), step_x / 2, step_y / 2)
+        for index in range(count)
+    ]
