@@ -24,7 +24,7 @@ from pipeline.sinks.results import ResultsWriter
 from pipeline.sinks.summary import RunStatistics, library_versions, timing_fields, write_json
 from pipeline.sinks.truth import TruthSink
 from pipeline.sinks.video import VideoSink
-from pipeline.sources.synthetic import SyntheticConfig, SyntheticScene
+from pipeline.sources.synthetic import SyntheticScene, SyntheticSource
 from pipeline.stream import PairProcessor, run_stream
 from trackers.box import Box
 from trackers.state import Modality, Tracker
@@ -179,25 +179,23 @@ def _targets(settings: StreamSettings, pairs: PairStream) -> _Targets:
     if pairs.boxes and pairs.boxes[0] is not None:
         boxes = pairs.boxes
         return _Targets(boxes=(pairs.boxes[0],), truth=lambda index: {1: boxes[index]} if index < len(boxes) else {})
-    visible = settings.source.visible or ""
-    if visible == settings.source.thermal and visible.partition(":")[0] == "synthetic":
-        return _synthetic_targets(int(visible.partition(":")[2] or 0), settings)
+    if isinstance(pairs.visible, SyntheticSource) and isinstance(pairs.thermal, SyntheticSource):
+        return _synthetic_targets(pairs.visible.scene)
     return _Targets(boxes=(), truth=None)
 
 
-def _synthetic_targets(seed: int, settings: StreamSettings) -> _Targets:
-    options = settings.source.visible_options
-    config = SyntheticConfig(seed=seed, length=options.length)
-    if options.size_wh is not None:
-        config = replace(config, size_wh=options.size_wh)
-    if options.fps is not None:
-        config = replace(config, fps=options.fps)
-    scene = SyntheticScene(config)
-    found = [(number, box) for number, box in enumerate(scene.boxes(0)) if box is not None][:_SYNTHETIC_TARGETS]
+def _synthetic_targets(scene: SyntheticScene) -> _Targets:
+    found = [
+        (number, box)
+        for number, (box, seen) in enumerate(zip(scene.boxes(0), scene.visibility(0), strict=True))
+        if box is not None and seen > 0.5
+    ][:_SYNTHETIC_TARGETS]
 
     def truth(index: int) -> dict[int, Box | None]:
-        boxes = scene.boxes(index)
-        return {target: boxes[number] for target, (number, _) in enumerate(found, start=1)}
+        boxes, seen = scene.boxes(index), scene.visibility(index)
+        return {
+            target: boxes[number] if seen[number] > 0.1 else None for target, (number, _) in enumerate(found, start=1)
+        }
 
     return _Targets(boxes=tuple(box for _, box in found), truth=truth)
 
@@ -224,10 +222,10 @@ def _build(settings: StreamSettings, *, has_targets: bool) -> tuple[Fuser | None
             tracking.method,
             weights=tracking.weights,
             modality=tracking.modality,
+            strategy=tracking.strategy,
             overrides=tracking.overrides,
             engine=settings.engine,
             device=settings.device,
-            **({"strategy": tracking.strategy} if tracking.strategy else {}),
         )
     return fuser, tracker
 

@@ -44,7 +44,7 @@ class TrackingSettings:
         method: name of the tracker, or ``none``.
         weights: file in place of the tracker's own weights.
         modality: which pictures the tracker looks at.
-        strategy: how the tracker fuses the features of the two pictures; None takes the tracker's default.
+        strategy: how the tracker fuses the features of the two pictures, see ``trackers.factory.STRATEGIES``.
         overrides: fields of the tracker's own configuration that differ from its preset.
         boxes: the targets in the first pair, each ``[x, y, w, h]`` in pixels of the visible picture.
     """
@@ -52,7 +52,7 @@ class TrackingSettings:
     method: str = "siamrpn-lite"
     weights: Path | None = None
     modality: Modality = Modality.FUSED
-    strategy: str | None = None
+    strategy: str = "paper"
     overrides: dict[str, bool | int | float | str] = field(default_factory=dict)
     boxes: tuple[tuple[float, float, float, float], ...] = ()
 

@@ -11,7 +11,7 @@ from fusion.errors import InputError
 from pipeline.cli.options import add_engine_options, add_fusion_options
 
 if TYPE_CHECKING:
-    from fusion.fuser import Fuser
+    from fusion.fuser import Fuser, RangeName
 
 NAME = "fuse"
 HELP = "fuse two stills, two folders of stills or two videos"
@@ -93,7 +93,7 @@ def _fuse_videos(arguments: argparse.Namespace) -> int:
     return 130 if stop.is_set() else 0
 
 
-def _fuser(arguments: argparse.Namespace, *, range_default: str) -> Fuser:
+def _fuser(arguments: argparse.Namespace, *, range_default: RangeName) -> Fuser:
     from fusion.factory import build_fuser
 
     return build_fuser(
