@@ -1,7 +1,8 @@
 """The page that shows fused stills side by side with their sources, and where they differ.
 
 One self-contained HTML file: numbers as a table, then for every pair a contact sheet of whole pictures, a zoom
-of the place where the methods disagree most, and there the difference from the mean of the sources.
+of the place where the methods disagree most, and there the difference from the mean of the sources once
+brightness and contrast are matched.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pipeline.fusion_evaluation import MethodScores, StillPair, ranks, read_grey
 _PICTURE_WIDTH = 420
 _ZOOM_SIDE = 300
 _ZOOM_SHARE = 0.28
-_DIFFERENCE_GAIN = 2.0
+_DIFFERENCE_GAIN = 3.0
 _JPEG_QUALITY = 88
 _CONVENTION_TITLES: Mapping[ConventionName, str] = {
     "paper": "as the NestFuse paper computes them",
@@ -123,8 +124,9 @@ def _table(results: Sequence[MethodScores], convention: ConventionName) -> list[
 def _sheet(index: int, pair: StillPair, fused: Mapping[str, Sequence[Path]], results: Sequence[MethodScores]) -> _Sheet:
     ir, visible = read_grey(pair.ir), read_grey(pair.visible)
     pictures = {method: read_grey(paths[index]) for method, paths in fused.items()}
-    zoom = place_of_disagreement([*pictures.values()] if len(pictures) > 1 else [ir, visible])
     middle = (ir.astype(np.float32) + visible) / 2
+    matched = {method: matched_tone(picture, middle) for method, picture in pictures.items()}
+    zoom = place_of_disagreement([*matched.values()] if len(matched) > 1 else [ir, visible])
     notes = {scores.method: _note(scores, index) for scores in results}
     titled = [("infrared", "", ir), ("visible", "", visible)]
     titled += [(method, notes[method], picture) for method, picture in pictures.items()]
@@ -137,7 +139,7 @@ def _sheet(index: int, pair: StillPair, fused: Mapping[str, Sequence[Path]], res
                 note=note,
                 picture=_picture_uri(_framed(picture, zoom)),
                 zoom=_picture_uri(_enlarged(picture[zoom])),
-                difference=_picture_uri(_enlarged(difference_colors(picture[zoom] - middle[zoom]))),
+                difference=_picture_uri(_enlarged(difference_colors((matched_tone(picture, middle) - middle)[zoom]))),
             )
             for title, note, picture in titled
         ),
@@ -149,11 +151,19 @@ def _note(scores: MethodScores, index: int) -> str:
     return "  ".join(f"{metric} {columns[metric][index]:.3f}" for metric in ("En", "FMI_w", "SSIMa", "VIF"))
 
 
-def place_of_disagreement(pictures: Sequence[NDArray[np.uint8]]) -> tuple[slice, slice]:
+def matched_tone(picture: NDArray[np.uint8], reference: NDArray[np.floating]) -> NDArray[np.float32]:
+    """``picture`` (H, W) with the mean and the contrast of ``reference``, so that differences show structure."""
+    contrast = float(picture.std())
+    gain = float(reference.std()) / contrast if contrast > 0 else 0.0
+    return np.asarray((picture - picture.mean()) * gain + reference.mean(), dtype=np.float32)
+
+
+def place_of_disagreement(pictures: Sequence[NDArray[np.uint8] | NDArray[np.float32]]) -> tuple[slice, slice]:
     """The square window, about a quarter of the picture wide, in which ``pictures`` (H, W) differ most."""
     height, width = pictures[0].shape
     side = max(min(round(_ZOOM_SHARE * width), height, width), 1)
-    spread = np.std(np.stack(pictures).astype(np.float32), axis=0)
+    # Variance, not deviation: a small strong difference (a target) outweighs a large faint one (a tone).
+    spread = np.var(np.stack(pictures).astype(np.float32), axis=0)
     sums = cv2.integral(spread)
     totals = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
     top, left = np.unravel_index(int(totals.argmax()), totals.shape)
@@ -176,8 +186,8 @@ def _framed(picture: NDArray[np.uint8], zoom: tuple[slice, slice]) -> NDArray[np
     rows, columns = zoom
     start = (round(columns.start * scale), round(rows.start * scale))
     end = (round(columns.stop * scale) - 1, round(rows.stop * scale) - 1)
-    cv2.rectangle(canvas, start, end, (0, 0, 0), 3)
-    cv2.rectangle(canvas, start, end, (60, 200, 255), 1)
+    cv2.rectangle(canvas, start, end, (0, 0, 0), 4)
+    cv2.rectangle(canvas, start, end, (60, 200, 255), 2)
     return np.asarray(canvas, dtype=np.uint8)
 
 

@@ -18,7 +18,7 @@ from pipeline.cli.evaluate_fusion import split_methods, split_options, split_wei
 from pipeline.cli.main import run
 from pipeline.flicker_evaluation import measure_video, write_video_scores
 from pipeline.fusion_evaluation import find_pairs, ranks, read_grey, score_methods
-from pipeline.fusion_report import difference_colors, place_of_disagreement
+from pipeline.fusion_report import difference_colors, matched_tone, place_of_disagreement
 
 SIZE = (70, 90)
 
@@ -203,6 +203,13 @@ def test_the_zoom_finds_the_place_where_pictures_differ() -> None:
     assert columns.start <= 70
     assert columns.stop >= 85
     assert columns.stop <= first.shape[1]
+
+
+def test_tone_is_no_difference() -> None:
+    reference = picture(1).astype(np.float32)
+    darker = (picture(1) // 2).astype(np.uint8)
+    assert np.abs(matched_tone(darker, reference) - reference).max() < 2
+    assert np.allclose(matched_tone(np.full(SIZE, 7, np.uint8), reference), reference.mean())
 
 
 def test_differences_are_blue_white_and_red() -> None:
