@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trackers.networks.lite import LEVELS, MAP_SIZE, LiteConfig, LiteNetwork, decode_deltas
+from trackers.networks.lite import LEVELS, MAP_SIZE, LiteConfig, LiteNetwork, decode_deltas, doubled
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +85,9 @@ def test_a_batch_of_targets_equals_each_alone(network: LiteNetwork) -> None:
             one = slice(index, index + 1)
             alone = network.respond(network.encode_template(network.extract(near[one])), network.extract(far[one]))
             torch.testing.assert_close(together.boxes[one], alone.boxes, rtol=1e-3, atol=1e-2)
+
+
+def test_doubling_is_bilinear_interpolation_with_aligned_corners() -> None:
+    coarse = torch.rand(2, 3, 13, 13, generator=torch.Generator().manual_seed(1))
+    expected = torch.nn.functional.interpolate(coarse, size=(25, 25), mode="bilinear", align_corners=True)
+    torch.testing.assert_close(doubled(coarse), expected, rtol=1e-5, atol=1e-6)

@@ -109,9 +109,7 @@ class LiteBranch(nn.Module):
             response = depthwise_correlation(self.search[index](features), kernel)
             response = self.normalize[index](response)
             if response.shape[-1] != MAP_SIZE:
-                response = functional.interpolate(
-                    response, size=(MAP_SIZE, MAP_SIZE), mode="bilinear", align_corners=True
-                )
+                response = doubled(response)
             merged = weights[index] * response if merged is None else merged + weights[index] * response
         if merged is None:
             raise ValueError("a branch needs at least one scale")
@@ -236,6 +234,20 @@ class LiteNetwork(nn.Module):
             self.classes.correlate(template[:count], search),
             self.boxes.correlate(template[count:], search),
         )
+
+
+def doubled(coarse: Tensor) -> Tensor:
+    """Put the mean of neighbours between the places of a map: (..., n, n) to (..., 2 n - 1, 2 n - 1).
+
+    This is bilinear interpolation with aligned corners, as two matrix products: several times faster on a CPU.
+    """
+    size = coarse.shape[-1]
+    rows = torch.zeros(2 * size - 1, size, dtype=coarse.dtype, device=coarse.device)
+    places = torch.arange(size, device=coarse.device)
+    rows[2 * places, places] = 1.0
+    rows[2 * places[:-1] + 1, places[:-1]] = 0.5
+    rows[2 * places[:-1] + 1, places[1:]] = 0.5
+    return rows @ (coarse @ rows.T)
 
 
 def as_response(logits: Tensor, deltas: Tensor) -> Response:
