@@ -25,6 +25,7 @@ Region = tuple[slice, slice]
 
 _ZERO_CELSIUS = 27315
 _NIGHT = 0.035
+_SHORTEST_WITH_EVENTS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class SyntheticConfig:
         occlude: spans ``(first, count)`` in which a bus covers object 0 completely; None is one in the middle.
         absent: spans in which object 0 is not in the scene.
         dark: spans of night in the visible picture; None is the last third.
+        tree: a tree stands in front, which hides who passes behind it for a moment.
         noise: strength of the camera noise, 1 is that of an ordinary camera.
     """
 
@@ -49,6 +51,7 @@ class SyntheticConfig:
     occlude: tuple[Span, ...] | None = None
     absent: tuple[Span, ...] = ()
     dark: tuple[Span, ...] | None = None
+    tree: bool = True
     noise: float = 1.0
 
     def __post_init__(self) -> None:
@@ -99,8 +102,15 @@ class SyntheticScene:
         self._counts += rng.normal(0, 1.5, (1, width)).astype(np.float32)  # the columns of a detector differ
         self._actors = make_actors(self.config.size_wh, np.random.default_rng([self.config.seed, 2]))
         self._cover = make_cover(self.config.size_wh, np.random.default_rng([self.config.seed, 3]))
-        self._occlude = self._default(self.config.occlude, 0.40, 0.06)
-        self._dark = self._default(self.config.dark, 0.62, 0.38)
+        length = self.config.length
+        lively = length >= _SHORTEST_WITH_EVENTS
+        middle, dusk = int(0.40 * length), int(0.62 * length)
+        self._occlude: tuple[Span, ...] = ((middle, max(1, int(0.06 * length))),) if lively else ()
+        self._dark: tuple[Span, ...] = ((dusk, length - dusk),) if lively else ()
+        if self.config.occlude is not None:
+            self._occlude = self.config.occlude
+        if self.config.dark is not None:
+            self._dark = self.config.dark
         self._size = height, width
         self._tree = Pose(
             sprite=self._scenery.tree,
@@ -213,7 +223,8 @@ class SyntheticScene:
         """All poses from back to front, with the tree and the cover."""
         height, width = self._size
         poses = [pose for pose in actors if pose is not None]
-        poses.append(self._tree)
+        if self.config.tree:
+            poses.append(self._tree)
         reach = cover_reach(self._cover, width)
         for first, count in self._occlude:
             target = self._actors[0].pose(index / self.config.fps)
@@ -292,12 +303,6 @@ class SyntheticScene:
         rng = np.random.default_rng([self.config.seed, 4, index])
         top, left = (int(rng.integers(extra + 1)) for extra in (field.shape[0] - height, field.shape[1] - width))
         return field[top : top + height, left : left + width]
-
-    def _default(self, spans: tuple[Span, ...] | None, start: float, part: float) -> tuple[Span, ...]:
-        if spans is not None:
-            return spans
-        length = self.config.length
-        return ((int(start * length), max(1, int(part * length))),) if length >= 60 else ()
 
 
 @lru_cache(maxsize=2)
