@@ -121,7 +121,7 @@ def calibrate_from_points(
     if not (np.isfinite(source).all() and np.isfinite(target).all()):
         raise InputError("calibration points must be finite numbers")
     homography, _ = cv2.findHomography(source, target, 0)
-    if homography is None or not _is_sound(np.asarray(homography, np.float64), thermal_wh):
+    if homography is None or not is_sound(np.asarray(homography, np.float64), thermal_wh):
         raise InputError("the calibration points fit no homography; spread them, no three on one line")
     moved = cv2.perspectiveTransform(source[:, None], homography)[:, 0]
     rms_px = float(np.sqrt(np.mean(np.sum((moved - target) ** 2, axis=1))))
@@ -201,7 +201,7 @@ class _Reader:
             raise self._error("version", f"must be {FILE_VERSION}, not {self._content['version']!r}")
         thermal_wh = self._size("thermal_size")
         homography = self._matrix("H", self._required("H"), (3, 3))
-        if not _is_sound(np.asarray(homography, np.float64), thermal_wh):
+        if not is_sound(np.asarray(homography, np.float64), thermal_wh):
             raise self._error("H", "is not an invertible homography of thermal to visible pixels")
         date = self._content.get("date")
         return Calibration(
@@ -277,7 +277,7 @@ class _Reader:
         return crop
 
 
-def _is_sound(homography: Matrix, thermal_wh: Size) -> bool:
+def is_sound(homography: Matrix, thermal_wh: Size) -> bool:
     """Whether a homography is finite, invertible, not mirrored, and keeps the picture in front of the horizon."""
     if not np.isfinite(homography).all() or abs(np.linalg.det(homography)) < 1e-12:
         return False
