@@ -7,8 +7,10 @@ import json
 import multiprocessing
 import os
 import re
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, assert_never
@@ -17,14 +19,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion.errors import InputError
+from fusion.errors import InputError, RunError
 from fusion.metrics import METRIC_NAMES, ConventionName, score_conventions
 from fusion.metrics.pictures import SMALLEST_SIDE
 from pipeline.sources.images import list_images, natural_key, read_image
 
 ConventionChoice = Literal["paper", "standard", "both"]
 
-_PAIR_NAME = re.compile(r"(IR|VIS)[_-]?(.+)", re.IGNORECASE)
+_PAIR_NAME = re.compile(r"(IR|VIS)[_-]?(\d+)", re.IGNORECASE)
 _DECIMALS = 5
 
 
@@ -70,35 +72,52 @@ def conventions_of(choice: ConventionChoice) -> tuple[ConventionName, ...]:
 
 
 def find_pairs(folder: Path) -> list[StillPair]:
-    """Pairs ``IR{n}.*`` and ``VIS{n}.*`` of a folder in natural order of n.
+    """Pairs of a folder in natural order: ``IR{n}.*`` and ``VIS{n}.*``, or same names in ``ir/`` and ``vis/``.
 
     Raises:
         InputError: there are none, a picture has no partner, or one is there twice.
     """
+    if (folder / "ir").is_dir() and (folder / "vis").is_dir():
+        found = {"IR": _by_name(folder / "ir", "--data"), "VIS": _by_name(folder / "vis", "--data")}
+    else:
+        found = _numbered(folder)
+    for kind, other in (("IR", "VIS"), ("VIS", "IR")):
+        alone = sorted(found[kind].keys() - found[other].keys(), key=natural_key)
+        if alone:
+            raise InputError(
+                f"--data {folder}: {len(alone)} {kind} pictures have no {other} partner ({', '.join(alone[:5])}); "
+                "add or remove them"
+            )
+    return [StillPair(name, found["IR"][name], found["VIS"][name]) for name in sorted(found["IR"], key=natural_key)]
+
+
+def _numbered(folder: Path) -> dict[str, dict[str, Path]]:
     found: dict[str, dict[str, Path]] = {"IR": {}, "VIS": {}}
     for path in list_images(folder):
         match = _PAIR_NAME.fullmatch(path.stem)
         if match is None:
             continue
-        kind, name = match[1].upper(), match[2]
-        if name in found[kind]:
-            raise InputError(
-                f"--data {folder}: {found[kind][name].name} and {path.name} are the same picture; keep one"
-            )
-        found[kind][name] = path
+        known = found[match[1].upper()]
+        _add_once(known, match[2], path, "--data")
     if not found["IR"] and not found["VIS"]:
         raise InputError(
             f"--data {folder}: no pictures named IR1.*, VIS1.*, IR2.*, ...; rename thermal pictures IR{{n}}.*, "
             "visible ones VIS{n}.*"
         )
-    for kind, other in (("IR", "VIS"), ("VIS", "IR")):
-        alone = sorted(found[kind].keys() - found[other].keys(), key=natural_key)
-        if alone:
-            missing = ", ".join(f"{other}{name}" for name in alone[:5])
-            raise InputError(
-                f"--data {folder}: {missing} missing for {len(alone)} of the {kind} pictures; add or remove"
-            )
-    return [StillPair(name, found["IR"][name], found["VIS"][name]) for name in sorted(found["IR"], key=natural_key)]
+    return found
+
+
+def _by_name(folder: Path, option: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in list_images(folder):
+        _add_once(found, path.stem, path, option)
+    return found
+
+
+def _add_once(found: dict[str, Path], name: str, path: Path, option: str) -> None:
+    if name in found:
+        raise InputError(f"{option} {path.parent}: {found[name].name} and {path.name} are the same picture; keep one")
+    found[name] = path
 
 
 def find_fused(folder: Path, pairs: Sequence[StillPair], *, option: str = "--fused") -> list[Path]:
@@ -107,13 +126,7 @@ def find_fused(folder: Path, pairs: Sequence[StillPair], *, option: str = "--fus
     Raises:
         InputError: one is missing, or there twice.
     """
-    by_name: dict[str, Path] = {}
-    for path in list_images(folder):
-        if path.stem in by_name:
-            raise InputError(
-                f"{option} {folder}: {by_name[path.stem].name} and {path.name} are the same picture; keep one"
-            )
-        by_name[path.stem] = path
+    by_name = _by_name(folder, option)
     missing = [pair.name for pair in pairs if pair.name not in by_name]
     if missing:
         raise InputError(
@@ -212,11 +225,16 @@ def _map(tasks: Sequence[_Task], workers: int) -> Iterator[_Row]:
         return
     # Spawned, not forked: a fork in a process that has run torch threads can hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
-        yield from pool.map(_score_files, tasks)
+    try:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
+            yield from pool.map(_score_files, tasks)
+    except BrokenProcessPool as error:
+        raise RunError("a measuring process was killed, perhaps for want of memory; try --workers 1") from error
 
 
 def _start_worker() -> None:
+    # An interrupt from the terminal reaches the whole group; the parent alone ends the work.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # One core per process; threads inside would only fight for them.
     cv2.setNumThreads(1)
 

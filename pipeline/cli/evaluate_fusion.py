@@ -24,7 +24,7 @@ _DEFAULT_SHEETS = 30
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what is measured, how, and where the results go."""
-    parser.add_argument("--data", type=Path, help="folder with stills IR{n}.* and VIS{n}.*")
+    parser.add_argument("--data", type=Path, help="folder with stills IR{n}.*, VIS{n}.*, or ir/ and vis/")
     parser.add_argument("--video-visible", metavar="URI", help="measure flicker instead: the visible video, and ...")
     parser.add_argument("--video-thermal", metavar="URI", help="... the thermal one")
     parser.add_argument(

@@ -120,6 +120,16 @@ def test_fewer_sheets_and_pairs_on_request(data: Path, tmp_path: Path) -> None:
     assert (out / "report.html").read_text().count("<h2>Pair") == 1
 
 
+def test_pairs_may_also_lie_in_two_folders(tmp_path: Path) -> None:
+    for name in ("FLIR_00006.jpg", "FLIR_2.jpg"):
+        store(tmp_path / "ir" / name, picture(1))
+        store(tmp_path / "vis" / name, picture(2))
+    assert [(pair.name, pair.ir.parent.name) for pair in find_pairs(tmp_path)] == [
+        ("FLIR_2", "ir"),
+        ("FLIR_00006", "ir"),
+    ]
+
+
 def test_several_processes_give_the_same_numbers(data: Path, tmp_path: Path) -> None:
     pairs = find_pairs(data)
     fused = {"mean": [tmp_path / "mean" / f"{pair.name}.png" for pair in pairs]}
@@ -146,7 +156,7 @@ def test_one_method_alone_is_neither_best_nor_second(data: Path, tmp_path: Path)
         (["--data", "{missing}", "--fused", "{mean}"], "missing"),
         (["--data", "{data}", "--fused", "{partial}"], "no picture for 2 of 3 pairs (2, 10)"),
         (["--data", "{data}", "--fused", "{small}"], "40x70 pixels, but IR1.png has 90x70"),
-        (["--data", "{alone}", "--fused", "{mean}"], "VIS1 missing for 1 of the IR pictures"),
+        (["--data", "{alone}", "--fused", "{mean}"], "1 IR pictures have no VIS partner (1)"),
         (["--data", "{twice}", "--fused", "{mean}"], "are the same picture"),
         (["--data", "{tiny}", "--fused", "{mean}"], "at least 65 pixels a side"),
         (["--data", "{data}", "--fused", "{mean}", "--workers", "-1"], "--workers -1"),
