@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fusion.errors import InputError
 
-_LISTED_KEYS = 6
+_LISTED_KEYS = 2
 
 # Training checkpoints keep NumPy numbers in their optimizer state (NanoTrack's do); building a number runs no code.
 _NUMPY_SCALAR = np.float64(0).__reduce__()[0]

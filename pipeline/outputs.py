@@ -12,9 +12,18 @@ _LEAST_FREE_BYTES = 1 << 20
 
 
 def prepare_output_folder(folder: Path, *, overwrite: bool, own_files: Sequence[str], option: str = "--out") -> None:
-    """Make ``folder`` ready to receive ``own_files``.
+    """Check ``folder`` and remove ``own_files`` of an earlier run from it; anything else in it stays.
 
-    With ``overwrite`` exactly those files are removed from it; anything else in it stays.
+    Raises:
+        InputError: as in `check_output_folder`.
+    """
+    check_output_folder(folder, overwrite=overwrite, option=option)
+    for name in own_files:
+        (folder / name).unlink(missing_ok=True)
+
+
+def check_output_folder(folder: Path, *, overwrite: bool, option: str = "--out") -> None:
+    """Make ``folder`` where it is absent, and see that it can be written to; what is in it stays.
 
     Raises:
         InputError: it cannot be made or written to, its disk is full, or it is not empty and ``overwrite`` is off.
@@ -23,8 +32,6 @@ def prepare_output_folder(folder: Path, *, overwrite: bool, own_files: Sequence[
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()) and not overwrite:
             raise InputError(f"{option} {folder}: the folder is not empty; give another one or add --overwrite")
-        for name in own_files:
-            (folder / name).unlink(missing_ok=True)
         probe = folder / f".probe-{os.getpid()}"
         probe.write_bytes(b"\0" * 4096)
         probe.unlink()

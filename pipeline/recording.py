@@ -16,7 +16,7 @@ from fusion.errors import InputError, RunError
 from fusion.factory import build_fuser
 from fusion.fuser import Fuser
 from pipeline.assemble import PairStream, open_pairs
-from pipeline.outputs import prepare_output_folder
+from pipeline.outputs import check_output_folder, prepare_output_folder
 from pipeline.overlay import Overlay
 from pipeline.progress import Progress
 from pipeline.settings import StreamSettings
@@ -78,7 +78,7 @@ def record_stream(
         settings = _with_usable_modality(settings, pairs, say)
         for warning in pairs.warnings:
             say(f"warning: {warning}")
-        prepare_output_folder(folder, overwrite=overwrite, own_files=OWN_FILES)
+        check_output_folder(folder, overwrite=overwrite)
         targets = _targets(settings, pairs)
         if not targets.boxes and settings.tracking.method != "none":
             say("no --box given and no ground truth: fusing without tracking")
@@ -104,6 +104,8 @@ def _run(
     total = min(filter(None, (pairs.info.length, settings.recording.max_pairs)), default=None)
     begin_s = time.perf_counter()
     exit_code = 1
+    # Everything the run needs is there; only now may an earlier recording go.
+    prepare_output_folder(folder, overwrite=True, own_files=OWN_FILES)
     try:
         with ExitStack() as closing:
             video = VideoSink(

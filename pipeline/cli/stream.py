@@ -27,9 +27,7 @@ _PLACES = {
     "pooling": "fusion.pooling",
     "spatial": "fusion.spatial",
     "gray": "fusion.gray",
-    "fuser_weights": "fusion.weights",
     "tracker": "tracking.method",
-    "weights": "tracking.weights",
     "modality": "tracking.modality",
     "strategy": "tracking.strategy",
     "box": "tracking.boxes",
@@ -71,12 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     target.add_argument(
         "--strategy", metavar="NAME", help="how the tracker fuses features: paper, authors, nestfuse, mean or gate"
     )
-    target.add_argument("--weights", metavar="FILE", help="weights in place of the tracker's own")
     target.add_argument("--modality", choices=("fused", "rgb", "ir"), help="what the tracker looks at (default: fused)")
 
     fusion = parser.add_argument_group("how to fuse")
     fusion.add_argument("--fuser", metavar="NAME", help="fusion method, or none (default: nestfuse)")
-    fusion.add_argument("--fuser-weights", metavar="FILE", help="weights in place of the method's own")
     add_fusion_options(fusion, range_default="smooth")
 
     output = parser.add_argument_group("what comes out")
@@ -89,6 +85,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     run = parser.add_argument_group("how to run")
+    run.add_argument(
+        "--weights",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="weights in place of the tracker's or the fusion method's own, whichever they fit; may be given twice",
+    )
     add_engine_options(run)
     run.add_argument("--seed", type=int, metavar="N", help="seed of everything random (default: 0)")
     add_configuration_options(run)
@@ -100,9 +104,12 @@ def execute(arguments: argparse.Namespace) -> int:
     from pipeline.recording import record_stream, report
     from pipeline.settings import StreamSettings
     from pipeline.stream import stop_on_signals
+    from pipeline.weight_choice import with_weights
 
     options = given_options(arguments, _PLACES)
     settings = load_configuration(StreamSettings, arguments.config, arguments.set, options)
+    for file in arguments.weights:
+        settings = with_weights(settings, file)
     with stop_on_signals() as stop:
         summary = record_stream(settings, arguments.out, stop=stop, overwrite=arguments.overwrite)
     print(report(summary, arguments.out))

@@ -98,6 +98,7 @@ def test_overwrite_touches_only_its_own_files(media: Path, tmp_path: Path) -> No
     (tmp_path / "mine.txt").write_text("precious")
     line = ["--visible", media / "visible.mp4", "--thermal", media / "thermal.mp4", *CHEAP, "--out", tmp_path]
     assert stream(*line) == 2
+    assert stream(*line, "--overwrite", "--fuser", "absent") == 2
     assert (tmp_path / "fused.mp4").read_bytes() == b"old"
     assert stream(*line, "--overwrite", "--no-overlay") == 0
     assert len(frames(tmp_path / "fused.mp4")) == COUNT
