@@ -1,31 +1,204 @@
-"""NestFuse on pictures."""
+"""NestFuse on pictures, faster than the plain network and equal to it.
+
+Nearly all work is in the 3x3 convolutions of the decoder over ``cat(skip features, doubled coarse features)``. A
+convolution is linear in its input channels, so the doubled part is evaluated where it has information, at low
+resolution: under nearest doubling the nine taps of an output pixel fall on four coarse pixels, on other ones for each
+of the four positions in a 2x2 cell. That is one 2x2 convolution with four times the outputs instead of a 3x3 one at
+twice the resolution. Mirroring the doubled picture at its border equals repeating the edge of the coarse one, also
+where an odd size adds a row or column.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
 
 from fusion.attention import AttentionStrategy, fuse_features
-from fusion.nestfuse import MINIMUM_SIZE_PX, NestFuse
+from fusion.nestfuse import MINIMUM_SIZE_PX, Block, NestFuse, Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NestBlock:
+    """A decoder block, its first convolution split by the resolution of its inputs.
+
+    Attributes:
+        fine: (half, fine channels, 3, 3) kernel on the skip features.
+        coarse: (4 * half, coarse channels, 2, 2) kernels on the coarse features, for the positions (0, 0), (0, 1),
+            (1, 0) and (1, 1) of a 2x2 cell.
+        bias: of the first convolution.
+        mix: (out, half, 1, 1) second convolution, and ``mix_bias``.
+    """
+
+    fine: Tensor
+    coarse: Tensor
+    bias: Tensor
+    mix: Tensor
+    mix_bias: Tensor
+
+    def __call__(self, fine: Sequence[Tensor], coarse: Tensor) -> Tensor:
+        """(B, out, H, W) of skip features (B, c, H, W) and coarse features (B, c, H // 2, W // 2)."""
+        result = functional.conv2d(mirrored_cat(fine), self.fine, self.bias)
+        edged = functional.pad(coarse, (1, 1, 1, 1), mode="replicate")
+        phases = functional.conv2d(edged, self.coarse).chunk(4, 1)
+        height, width = result.shape[2:]
+        for row in (0, 1):
+            for column in (0, 1):
+                cells = result[:, :, row::2, column::2]
+                last_row, last_column = row + (height - row + 1) // 2, column + (width - column + 1) // 2
+                cells += phases[2 * row + column][:, :, row:last_row, column:last_column]
+        return functional.conv2d(result.relu_(), self.mix, self.mix_bias).relu_()
 
 
 class NestFuseMethod:
-    """Fuses grey pictures with a trained network; both modalities pass the encoder as one batch."""
+    """Fuses grey pictures with a trained network; both modalities pass the encoder as one batch.
+
+    With ``bfloat16`` the features are rounded to eight bits: about twice as fast on processors that compute in it.
+    """
 
     minimum_size_px = MINIMUM_SIZE_PX
 
-    def __init__(self, network: NestFuse, strategy: AttentionStrategy, device: torch.device) -> None:
-        self._network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def __init__(
+        self,
+        network: NestFuse,
+        strategy: AttentionStrategy,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        network = network.eval()
         self._strategy = strategy
         self._device = device
+        self._dtype = dtype
+        self._encoder = [
+            [self._prepared(unit) for unit in units]
+            for units in (
+                [network.conv0, *network.DB1_0.denseblock],
+                network.DB2_0.denseblock,
+                network.DB3_0.denseblock,
+                network.DB4_0.denseblock,
+            )
+        ]
+        self._decoder = {
+            name: split_block(block, fine_channels(network, name), device, dtype)
+            for name, block in network.named_children()
+            if isinstance(block, Block) and not name.endswith("_0")
+        }
+        output = network.conv3 if network.config.deep_supervision else network.conv_out
+        self._output = (output.conv2d.weight.detach().to(device), _bias(output).to(device))
 
     def fuse_luma(self, visible: NDArray[np.uint8], thermal: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Fuse ``visible`` and ``thermal`` (H, W) into (H, W)."""
-        with torch.inference_mode():
-            images = torch.from_numpy(np.stack([thermal, visible])[:, None]).to(self._device)
-            images = images.to(torch.float32, memory_format=torch.channels_last)
-            scales = self._network.encode(images)
-            fused = [fuse_features(scale.split(1), self._strategy) for scale in scales]
-            output: NDArray[np.float32] = self._network.decode(fused)[-1][0, 0].cpu().numpy()
-        return output
+        images = torch.from_numpy(np.stack([thermal, visible])[:, None])
+        return self.fuse(images)[0, 0].cpu().numpy()
+
+    @torch.inference_mode()
+    def fuse(self, images: Tensor) -> Tensor:
+        """Fuse the K pictures (K, 1, H, W) in 0..255 into one (1, 1, H, W) float32."""
+        fused = [fuse_features(scale.chunk(len(scale)), self._strategy) for scale in self.encode(images)]
+        return self.decode(fused)
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Features of four scales of pictures (K, 1, H, W) in 0..255, as :meth:`fusion.nestfuse.NestFuse.encode`."""
+        features = images.to(self._device).to(self._dtype, memory_format=torch.channels_last)
+        scales: list[Tensor] = []
+        for units in self._encoder:
+            if scales:
+                features = functional.max_pool2d(features, 2)
+            for weight, bias in units:
+                if weight.shape[2] == 3:
+                    features = mirrored_cat([features])
+                features = functional.conv2d(features, weight, bias).relu_()
+            scales.append(features)
+        return scales
+
+    def decode(self, features: Sequence[Tensor]) -> Tensor:
+        """Last picture (1, 1, H, W) float32 of four scales, as :meth:`fusion.nestfuse.NestFuse.decode`."""
+        f1, f2, f3, f4 = features
+        block = self._decoder
+        x31 = block["DB3_1"]([f3], f4)
+        x21 = block["DB2_1"]([f2], f3)
+        x22 = block["DB2_2"]([f2, x21], x31)
+        x11 = block["DB1_1"]([f1], f2)
+        x12 = block["DB1_2"]([f1, x11], x21)
+        x13 = block["DB1_3"]([f1, x11, x12], x22)
+        weight, bias = self._output
+        return functional.conv2d(x13.float(), weight, bias).relu_()
+
+    def _prepared(self, unit: nn.Module) -> tuple[Tensor, Tensor]:
+        assert isinstance(unit, Unit)
+        weight = _kernel(unit.conv2d.weight, self._device, self._dtype)
+        return weight, _bias(unit).to(self._device, self._dtype)
+
+
+def fine_channels(network: NestFuse, name: str) -> int:
+    """Channels that come to the decoder block ``name``, "DB<scale>_<level>", at its own resolution.
+
+    Level n of a scale reads n feature maps of that scale and one of the next coarser.
+    """
+    scale, level = (int(part) for part in name.removeprefix("DB").split("_"))
+    return level * network.config.channels[scale - 1]
+
+
+def split_block(block: Block, channels: int, device: torch.device, dtype: torch.dtype) -> NestBlock:
+    """Split the first convolution of a decoder block after its first ``channels`` inputs, which are not doubled."""
+    first, second = block.denseblock
+    assert isinstance(first, Unit)
+    assert isinstance(second, Unit)
+    weight = first.conv2d.weight.detach()
+    fine, coarse = weight[:, :channels], weight[:, channels:]
+    return NestBlock(
+        fine=_kernel(fine, device, dtype),
+        coarse=_kernel(phase_kernels(coarse), device, dtype),
+        bias=_bias(first).to(device, dtype),
+        mix=_kernel(second.conv2d.weight.detach(), device, dtype),
+        mix_bias=_bias(second).to(device, dtype),
+    )
+
+
+def phase_kernels(kernel: Tensor) -> Tensor:
+    """2x2 kernels (4 * out, in, 2, 2) that do on coarse features what ``kernel`` (out, in, 3, 3) does on doubled.
+
+    At an even row the taps -1, 0, 1 fall on the coarse rows before, same, same; at an odd row on same, same, next.
+    """
+
+    def fold(taps: Tensor, axis: int, odd: int) -> Tensor:
+        before, middle, after = taps.unbind(axis)
+        return torch.stack([before + middle, after] if odd else [before, middle + after], axis)
+
+    folded = [fold(fold(kernel, 2, row), 3, column) for row in (0, 1) for column in (0, 1)]
+    return torch.cat(folded)
+
+
+def mirrored_cat(parts: Sequence[Tensor]) -> Tensor:
+    """Channels of all parts (B, c, H, W) side by side, with one mirrored pixel around: (B, sum c, H + 2, W + 2)."""
+    first = parts[0]
+    batch, _, height, width = first.shape
+    result = torch.empty(
+        (batch, sum(part.shape[1] for part in parts), height + 2, width + 2),
+        dtype=first.dtype,
+        device=first.device,
+        memory_format=torch.channels_last,
+    )
+    start = 0
+    for part in parts:
+        result[:, start : start + part.shape[1], 1:-1, 1:-1] = part
+        start += part.shape[1]
+    result[:, :, 0, 1:-1] = result[:, :, 2, 1:-1]
+    result[:, :, -1, 1:-1] = result[:, :, -3, 1:-1]
+    result[:, :, :, 0] = result[:, :, :, 2]
+    result[:, :, :, -1] = result[:, :, :, -3]
+    return result
+
+
+def _kernel(weight: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return weight.detach().to(device, dtype).contiguous(memory_format=torch.channels_last)
+
+
+def _bias(unit: Unit) -> Tensor:
+    assert unit.conv2d.bias is not None
+    return unit.conv2d.bias.detach()
