@@ -146,7 +146,6 @@ def _measure_stills(arguments: argparse.Namespace) -> int:
         write_scores,
     )
     from pipeline.fusion_report import write_report
-    from pipeline.outputs import prepare_output_folder
     from pipeline.progress import Progress
 
     methods = split_methods(arguments.methods)
@@ -156,7 +155,7 @@ def _measure_stills(arguments: argparse.Namespace) -> int:
     elsewhere = {name: find_fused(folder, pairs) for name, folder in zip(names, arguments.fused, strict=True)}
     check_pictures(pairs, elsewhere.values())
     fusers = _build_all(methods, arguments, default_range="stretch")
-    prepare_output_folder(arguments.out, overwrite=arguments.overwrite, own_files=_OWN_FILES)
+    _prepare_output(arguments)
 
     with Progress("pictures fused", len(pairs) * len(methods)) as progress:
         made = {
@@ -189,7 +188,6 @@ def _measure_stills(arguments: argparse.Namespace) -> int:
 def _measure_video(arguments: argparse.Namespace) -> int:
     from pipeline.assemble import PairSourceConfig, open_pairs
     from pipeline.flicker_evaluation import measure_video, write_video_scores
-    from pipeline.outputs import prepare_output_folder
     from pipeline.progress import Progress
     from pipeline.sources import display_name
 
@@ -206,13 +204,22 @@ def _measure_video(arguments: argparse.Namespace) -> int:
     source = PairSourceConfig(visible=arguments.video_visible, thermal=arguments.video_thermal)
     with open_pairs(source) as stream:
         fusers = _build_all(methods, arguments, default_range="smooth")
-        prepare_output_folder(arguments.out, overwrite=arguments.overwrite, own_files=_OWN_FILES)
+        _prepare_output(arguments)
         lengths = [count for count in (stream.info.length, arguments.max_pairs) if count is not None]
         with Progress("pairs", min(lengths, default=None)) as progress:
             results = measure_video(stream, fusers, most_pairs=arguments.max_pairs, on_pair=progress.step)
     write_video_scores(arguments.out, results, display_name(arguments.video_visible))
     print((arguments.out / "table.md").read_text(), end="")
     return 0
+
+
+def _prepare_output(arguments: argparse.Namespace) -> None:
+    """Check the folder, and remove from it what an earlier measurement wrote, lest it be taken for this one's."""
+    from pipeline.outputs import check_output_folder
+
+    check_output_folder(arguments.out, overwrite=arguments.overwrite)
+    for name in _OWN_FILES:
+        (arguments.out / name).unlink(missing_ok=True)
 
 
 def _base_name(method: str) -> str:

@@ -253,3 +253,17 @@ def test_stretching_every_frame_flickers_more_than_a_smooth_range(tmp_path: Path
     assert entry["ratio"] == results["fixed"].flicker.ratio
     assert entry["frames"] == 25  # whole stretches
     assert "| fixed |" in (tmp_path / "table.md").read_text()
+
+
+def test_an_earlier_measurement_is_replaced_only_on_request(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["evaluate-fusion", "--data", str(data), "--out", str(out), "--workers", "1", "--max-pairs", "1"]
+    arguments += ["--fused", str(tmp_path / "mean")]
+    out.mkdir()
+    (out / "scores.json").write_text("{}")
+    (out / "notes.txt").write_text("mine")
+    assert run(arguments) == 2
+    assert (out / "scores.json").read_text() == "{}"
+    assert run([*arguments, "--overwrite"]) == 0
+    assert "mean" in json.loads((out / "scores.json").read_text())
+    assert (out / "notes.txt").read_text() == "mine"
