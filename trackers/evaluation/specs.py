@@ -1,0 +1,223 @@
+"""What is evaluated: trackers as values that any process can build, and a fingerprint that tells old results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fusion.errors import InputError
+from trackers.evaluation.closed_form import CLOSED_FORMS, ClosedFormTracker
+from trackers.evaluation.dataset import VideoSequence
+from trackers.evaluation.protocol import RunOptions
+from trackers.evaluation.report.content import IDENTITY_FILE, Variant
+from trackers.state import Modality, Tracker
+
+if TYPE_CHECKING:
+    from fusion.attention import PoolingKind
+
+# Changes to these can change boxes; results made by other versions of them are stale.
+_CODE = (
+    ("trackers", ("*.py",)),
+    ("trackers.networks", ("*.py",)),
+    ("trackers.evaluation", ("protocol.py", "regions.py", "overlap.py", "raster.py", "frames.py", "closed_form.py")),
+    ("fusion", ("attention.py",)),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackerSpec:
+    """One row of the evaluation.
+
+    Attributes:
+        tracker: name, as ``trackers.factory`` knows it, or a closed form.
+        modality: which pictures it looks at.
+        strategy: how features of two modalities are fused (fused only).
+        pooling: pooling of the channel attention (fused only).
+        weights: checkpoint in place of the tracker's own.
+        overrides: settings of the tracker that differ from its preset, as (name, value).
+        device: where it runs.
+    """
+
+    tracker: str
+    modality: Modality
+    strategy: str = "paper"
+    pooling: PoolingKind = "avg"
+    weights: Path | None = None
+    overrides: tuple[tuple[str, float | int | bool], ...] = ()
+    device: str = "cpu"
+
+    @property
+    def name(self) -> str:
+        """Name of its folder of results: ``<tracker>-<modality>``, and strategy and pooling unless the defaults."""
+        parts = [self.tracker, str(self.modality)]
+        if self.modality is Modality.FUSED:
+            parts += [self.strategy] if self.strategy != "paper" else []
+            parts += [self.pooling] if self.pooling != "avg" else []
+        return "-".join(parts)
+
+    @property
+    def variant(self) -> Variant:
+        """Its place in the main table."""
+        if self.modality is not Modality.FUSED or self.tracker in CLOSED_FORMS:
+            return Variant(tracker=self.tracker, modality=str(self.modality))
+        attends = self.strategy not in ("mean", "gate")
+        return Variant(
+            tracker=self.tracker,
+            modality=str(self.modality),
+            attention=self.strategy,
+            pooling=self.pooling if attends else "",
+            level="feature",
+        )
+
+
+def build(spec: TrackerSpec) -> Tracker:
+    """Build the tracker of a specification, with its weights.
+
+    Raises:
+        InputError: the name or a setting is unknown, or the weights are missing or do not fit.
+    """
+    if spec.tracker in CLOSED_FORMS:
+        return ClosedFormTracker(next(form for form in CLOSED_FORMS if form == spec.tracker))
+    # Networks are imported here, so that workers of trackers without any start at once.
+    from fusion.attention import AttentionStrategy
+    from trackers.factory import build_tracker
+    from trackers.siamese_tracker import SiameseTracker
+
+    tracker = build_tracker(
+        spec.tracker,
+        weights=spec.weights,
+        modality=spec.modality,
+        strategy=spec.strategy,
+        overrides=dict(spec.overrides),
+        device=spec.device,
+    )
+    if spec.pooling == "avg" or spec.modality is not Modality.FUSED:
+        return tracker
+    if not isinstance(tracker.fusion, AttentionStrategy):
+        raise InputError(f"the strategy {spec.strategy} pools nothing; leave --poolings at avg")
+    fusion = tracker.fusion.with_pooling(spec.pooling)
+    return SiameseTracker(tracker.network, tracker.config, tracker.modality, fusion, tracker.device)
+
+
+def check_names(specs: tuple[TrackerSpec, ...]) -> None:
+    """Refuse two specifications whose results would share a folder.
+
+    Raises:
+        InputError: a name occurs twice.
+    """
+    names = [spec.name for spec in specs]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"the tracker {name} is asked for twice")
+
+
+def fingerprint(spec: TrackerSpec, options: RunOptions, tracker: Tracker) -> dict[str, Any]:
+    """What the results of a tracker depend on, apart from the sequences, in a form that JSON keeps.
+
+    The weights are those the tracker really holds, so a replaced file of the same name is noticed.
+    """
+    description: dict[str, Any] = {
+        "tracker": spec.tracker,
+        "modality": str(spec.modality),
+        "strategy": spec.strategy,
+        "pooling": spec.pooling,
+        "overrides": [list(pair) for pair in spec.overrides],
+        "options": asdict(options),
+        "weights": _weights_digest(tracker),
+        "config": repr(getattr(tracker, "config", "")),
+        "code": _code_digest(),
+    }
+    try:
+        description["torch"] = metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        description["torch"] = ""
+    normal: dict[str, Any] = json.loads(json.dumps(description))
+    return normal
+
+
+def sequence_fingerprint(sequence: VideoSequence) -> str:
+    """Digest of the ground truth and of the names and sizes of the picture files."""
+    digest = hashlib.sha256()
+    digest.update(sequence.groundtruth.numbers.tobytes())
+    digest.update(sequence.groundtruth.counts.tobytes())
+    digest.update(f"{sequence.width}x{sequence.height}".encode())
+    for name, files in sorted(sequence.channels.items()):
+        for file in files:
+            size = file.stat().st_size if file.is_file() else -1
+            digest.update(f"{name}/{file.name}:{size};".encode())
+    return digest.hexdigest()
+
+
+def _weights_digest(tracker: Tracker) -> str:
+    network = getattr(tracker, "network", None)
+    state = getattr(network, "state_dict", None)
+    if state is None:
+        return ""
+    digest = hashlib.sha256()
+    for name, value in state().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _code_digest() -> str:
+    digest = hashlib.sha256()
+    for package, patterns in _CODE:
+        folder = Path(str(resources.files(package)))
+        for pattern in patterns:
+            for path in sorted(folder.glob(pattern)):
+                digest.update(path.name.encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def check_identity(
+    results: Path, spec: TrackerSpec, description: Mapping[str, Any], sequences: Mapping[str, str]
+) -> None:
+    """Compare what would be run with what made the results that are there, and write it down for the next time.
+
+    Args:
+        results: folder of all results.
+        spec: the tracker.
+        description: its fingerprint.
+        sequences: name of each sequence to its fingerprint.
+
+    Raises:
+        InputError: the results there were made by something else.
+    """
+    path = results / spec.name / IDENTITY_FILE
+    known: dict[str, str] = {}
+    if path.is_file():
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            old, known = content["made_by"], dict(content["sequences"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path} is damaged ({error}); run again with --overwrite") from error
+        changed = [key for key in description if old.get(key) != description[key]]
+        if changed:
+            raise InputError(
+                f"the results in {path.parent} were made with another {', '.join(changed)}; run again with --overwrite "
+                "to replace them, or choose another --out"
+            )
+        for name, digest in sequences.items():
+            if known.get(name, digest) != digest:
+                raise InputError(
+                    f"the results in {path.parent} belong to another version of the sequence {name} (ground truth or "
+                    "pictures changed); run again with --overwrite to replace them, or choose another --out"
+                )
+    elif any((path.parent).rglob("*.txt")):
+        raise InputError(f"{path.parent} holds results of unknown origin; run again with --overwrite to replace them")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "variant": asdict(spec.variant),
+        "made_by": dict(description),
+        "sequences": {**known, **sequences},
+    }
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    partial.replace(path)
