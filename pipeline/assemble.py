@@ -19,6 +19,7 @@ from pipeline.pairing import PairedFrames, Pairer, PairerConfig, PairingStats, p
 from pipeline.registration import Registrar
 from pipeline.sources import Role, Source, SourceInfo, SourceOptions, is_live, open_sequence, open_source
 from pipeline.sources.images import ImageListSource
+from pipeline.sources.live import LiveConfig
 from pipeline.thermal import ThermalConfig, ThermalDisplay
 from trackers.box import Box
 
@@ -36,6 +37,7 @@ class PairSourceConfig:
         visible_options: how to read the visible stream.
         thermal_options: how to read the thermal stream.
         pairing: which frames belong together.
+        patience: how long to wait for live sources that break.
         calibration: calibration file; without one, pictures of equal size are taken as registered.
         display: how 16-bit thermal becomes 8 bits.
     """
@@ -46,6 +48,7 @@ class PairSourceConfig:
     visible_options: SourceOptions = field(default_factory=SourceOptions)
     thermal_options: SourceOptions = field(default_factory=SourceOptions)
     pairing: PairerConfig = field(default_factory=PairerConfig)
+    patience: LiveConfig = field(default_factory=LiveConfig)
     calibration: str | None = None
     display: ThermalConfig = field(default_factory=ThermalConfig)
 
@@ -170,11 +173,7 @@ class PairStream:
         self.stage_ms: dict[str, float] = {}
         self._warnings = warnings
         self._builder = builder
-        self._pairer = Pairer(
-            replace(pairing, max_wait_s=None),
-            visible_period_s=1 / visible.info.fps if visible else None,
-            thermal_period_s=1 / thermal.info.fps if thermal else None,
-        )
+        self._pairer = self._make_pairer(pairing)
         self._pairing = pairing
         self._alone = 0
         reference = visible if pairing.reference == "visible" else thermal
@@ -184,6 +183,13 @@ class PairStream:
         self._reference: Source = present
         if visible is not None:
             builder.expect_visible((visible.info.width, visible.info.height))
+
+    def _make_pairer(self, pairing: PairerConfig) -> Pairer:
+        return Pairer(
+            replace(pairing, max_wait_s=None),
+            visible_period_s=1 / self.visible.info.fps if self.visible else None,
+            thermal_period_s=1 / self.thermal.info.fps if self.thermal else None,
+        )
 
     @property
     def info(self) -> SourceInfo:
@@ -284,10 +290,10 @@ class PairStream:
 
 
 def open_pairs(config: PairSourceConfig) -> PairStream:
-    """Open recorded sources as a stream of registered pairs.
+    """Open the sources as a stream of registered pairs; a ``LivePairStream`` when one of them is live.
 
     Raises:
-        InputError: a source, the sequence or the calibration cannot be used, or a stream is live.
+        InputError: a source, the sequence or the calibration cannot be used.
     """
     calibration = read_calibration(config.calibration) if config.calibration else None
     builder = PairBuilder(calibration, config.display)
@@ -303,11 +309,13 @@ def open_pairs(config: PairSourceConfig) -> PairStream:
         )
     else:
         if config.live:
-            raise InputError("a live source cannot be read offline; use --live")
+            from pipeline.live_pairs import open_live_pairs  # which builds on this module
+
+            return open_live_pairs(config, builder, calibration)
         visible, thermal, warnings = _open_both(config)
         stream = PairStream(visible, thermal, pairing=config.pairing, builder=builder, warnings=warnings)
     try:
-        _check_sizes(stream, calibration)
+        check_stream_sizes(stream, calibration)
     except InputError:
         stream.close()
         raise
@@ -335,7 +343,12 @@ def _open_both(config: PairSourceConfig) -> tuple[Source | None, Source | None, 
     return visible, thermal, tuple(warnings)
 
 
-def _check_sizes(stream: PairStream, calibration: Calibration | None) -> None:
+def check_stream_sizes(stream: PairStream, calibration: Calibration | None) -> None:
+    """Refuse sources whose pictures are too small, or not those of the calibration.
+
+    Raises:
+        InputError: the size of a picture cannot be used.
+    """
     for role, source in (("visible", stream.visible), ("thermal", stream.thermal)):
         if source is not None:
             check_size(role, source.info.width, source.info.height)

@@ -2,7 +2,8 @@
 
 from pipeline.sources.base import Role, Source, SourceInfo, SourceOptions
 from pipeline.sources.sequence import SequenceFolder, open_sequence, read_ground_truth
-from pipeline.sources.uri import display_name, is_live, open_source, uri_kind
+from pipeline.sources.uri import open_source
+from pipeline.sources.uri_names import display_name, is_live, uri_kind
 
 __all__ = [
     "Role",

@@ -164,11 +164,6 @@ def test_contradictory_requests_are_refused(config: dict[str, str], complaint: s
         PairSourceConfig(**config)  # type: ignore[arg-type]
 
 
-def test_live_sources_are_not_read_offline() -> None:
-    with pytest.raises(InputError, match="--live"):
-        open_pairs(PairSourceConfig(visible="rtsp://a/b", thermal="synthetic"))
-
-
 def test_tiny_pictures_are_refused(tmp_path: Path) -> None:
     tiny = write_folder(tmp_path / "v", 2, (64, 48))
     cv2.imwrite(str(tmp_path / "dot.png"), np.zeros((1, 1), np.uint8))
