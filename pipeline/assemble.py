@@ -19,7 +19,7 @@ from pipeline.pairing import PairedFrames, Pairer, PairerConfig, PairingStats, p
 from pipeline.registration import Registrar
 from pipeline.sources import Role, Source, SourceInfo, SourceOptions, is_live, open_sequence, open_source
 from pipeline.sources.images import ImageListSource
-from pipeline.sources.live import LiveConfig
+from pipeline.sources.live_state import LiveConfig
 from pipeline.thermal import ThermalConfig, ThermalDisplay
 from trackers.box import Box
 

@@ -15,7 +15,8 @@ from pipeline.frames import FramePair
 from pipeline.pairing import PairedFrames, Pairer, PairerConfig
 from pipeline.sources import Role, Source, is_live, open_source
 from pipeline.sources.inbox import Inbox
-from pipeline.sources.live import LiveHealth, LiveSource, LiveState, open_live
+from pipeline.sources.live import LiveSource, open_live
+from pipeline.sources.live_state import LiveHealth, LiveState
 
 # The pairer must be asked at least so often whether a frame has waited long enough.
 _TICK_S = 0.005

@@ -6,8 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 from urllib.parse import urlsplit
@@ -25,6 +23,7 @@ from pipeline.clock import ClockMapper
 from pipeline.frames import Frame
 from pipeline.sources.base import Role, SourceInfo, SourceOptions
 from pipeline.sources.inbox import Inbox
+from pipeline.sources.live_state import LiveConfig, LiveHealth, LiveState
 from pipeline.sources.uri_names import camera_device, display_name
 from pipeline.sources.video import picture_of
 
@@ -32,65 +31,6 @@ from pipeline.sources.video import picture_of
 _JUMP_S = 5.0
 _WAIT_FOR_FIRST_S = 10.0
 _UNSTAMPED_AT_FIRST = 3
-
-
-class LiveState(StrEnum):
-    """What a live source is doing."""
-
-    OPENING = "opening"
-    LIVE = "live"
-    STALLED = "stalled"
-    RECONNECTING = "reconnecting"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveConfig:
-    """How patient a live source is.
-
-    Attributes:
-        watchdog_s: without a frame for this long a source counts as stalled.
-        open_timeout_s: longest wait for a connection.
-        read_timeout_s: longest wait for data; the source is reopened after about twice that.
-        backoff_s: wait before the first attempt to reconnect; doubles each time.
-        backoff_limit_s: longest such wait.
-        give_up_s: without a frame for this long the source has failed for good.
-    """
-
-    watchdog_s: float = 2.0
-    open_timeout_s: float = 3.0
-    read_timeout_s: float = 1.0
-    backoff_s: float = 0.25
-    backoff_limit_s: float = 4.0
-    give_up_s: float = 30.0
-
-    def __post_init__(self) -> None:
-        for name in self.__slots__:
-            if not 0 < getattr(self, name) <= 86_400:
-                raise InputError(f"live.{name} must be above 0 and at most a day, not {getattr(self, name)}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveHealth:
-    """How a live source is.
-
-    Attributes:
-        state: what it is doing.
-        frames: frames delivered.
-        suspect: frames whose decoder reported damage.
-        reconnects: times it was opened again.
-        epoch: reconnects and jumps of its time stamps.
-        age_s: time since the last frame, or since the start before the first.
-        reason: why it was last reopened or gave up; never with credentials.
-    """
-
-    state: LiveState
-    frames: int
-    suspect: int
-    reconnects: int
-    epoch: int
-    age_s: float
-    reason: str
 
 
 class Opener(Protocol):

@@ -16,7 +16,8 @@ from pipeline.frames import Frame, FramePair, PairStatus
 from pipeline.live_pairs import LivePairStream
 from pipeline.sources import SourceOptions
 from pipeline.sources.inbox import Inbox
-from pipeline.sources.live import LiveConfig, LiveSource, LiveState, open_live
+from pipeline.sources.live import LiveSource, open_live
+from pipeline.sources.live_state import LiveConfig, LiveState
 from tests.pipeline.rtsp_server import RtspServer
 
 QUICK = LiveConfig(
