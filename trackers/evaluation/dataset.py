@@ -30,6 +30,9 @@ from trackers.evaluation.regions import (
 ChannelName = Literal["color", "ir"]
 CHANNELS: tuple[ChannelName, ...] = ("color", "ir")
 
+# Files one of which every sequence folder has, in any layout.
+ANNOTATIONS = ("groundtruth.txt", "visible.txt", "infrared.txt", "init.txt", "groundTruth_v.txt")
+
 _CHANNEL_NAMES: Mapping[str, ChannelName] = {
     "color": "color",
     "rgb": "color",
@@ -40,6 +43,7 @@ _CHANNEL_NAMES: Mapping[str, ChannelName] = {
     "thermal": "ir",
 }
 _DEFAULT_FPS = 30.0
+_PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,8 @@ class VideoSequence:
         name: its name, also the name of its result files.
         source: the file its ground truth was read from, for messages.
         groundtruth: the region of every frame.
+        alternative: a second annotation (RGBT234 and GTOT annotate each channel), or None; one-pass measures take
+            the better of the two in every frame.
         width: of the pictures, in pixels.
         height: of the pictures, in pixels.
         fps: pictures per second.
@@ -60,6 +66,7 @@ class VideoSequence:
     name: str
     source: Path
     groundtruth: Regions
+    alternative: Regions | None = None
     width: int
     height: int
     fps: float = _DEFAULT_FPS
@@ -92,16 +99,6 @@ class Dataset:
         return Dataset(name=self.name, sequences=tuple(known[name] for name in names))
 
 
-def read_vot_dataset(root: Path) -> Dataset:
-    """Read a folder with ``list.txt``, or with one sub-folder per sequence.
-
-    Raises:
-        InputError: the folder is missing, holds no sequence, or a sequence is wrong.
-    """
-    names = sequence_names(root)
-    return Dataset(name=root.resolve().name, sequences=tuple(read_vot_sequence(root / name, name) for name in names))
-
-
 def sequence_names(root: Path) -> list[str]:
     """Names in ``list.txt``, or of the sub-folders that hold a ground truth.
 
@@ -119,9 +116,9 @@ def sequence_names(root: Path) -> list[str]:
         if len(set(names)) != len(names):
             raise InputError(f"{listing} names a sequence twice")
         return names
-    names = sorted(path.name for path in root.iterdir() if (path / "groundtruth.txt").is_file())
+    names = sorted(path.name for path in root.iterdir() if any((path / name).is_file() for name in ANNOTATIONS))
     if not names:
-        raise InputError(f"--data {root} holds neither list.txt nor sub-folders with groundtruth.txt")
+        raise InputError(f"--data {root} holds neither list.txt nor sub-folders with {', '.join(ANNOTATIONS)}")
     return names
 
 
@@ -241,16 +238,46 @@ def _frames_per_second(metadata: Mapping[str, str], path: Path) -> float:
 def _channel_files(folder: Path, metadata: Mapping[str, str], length: int) -> dict[ChannelName, tuple[Path, ...]]:
     patterns = {key.partition(".")[2]: value for key, value in metadata.items() if key.startswith("channels.")}
     if not patterns:
-        patterns = {name: f"{name}/%08d.jpg" for name in CHANNELS if (folder / name).is_dir()}
+        patterns = {name: f"{name}/%08d.jpg" for name in _CHANNEL_NAMES if (folder / name).is_dir()}
     channels: dict[ChannelName, tuple[Path, ...]] = {}
     for key, pattern in patterns.items():
         name = _CHANNEL_NAMES.get(key.lower())
         if name is None:
             continue
-        if not re.search(r"%0?\d*d", pattern):
-            raise InputError(f"{folder / 'sequence'}: channels.{key}={pattern} has no frame number like %08d in it")
-        channels[name] = tuple(folder / (pattern % number) for number in range(1, length + 1))
+        files = _files_of_pattern(folder, pattern, length)
+        if files is None:
+            raise InputError(
+                f"{folder / 'sequence'}: channels.{key}={pattern} is no folder and has no frame number like %08d in it"
+            )
+        if files:
+            channels[name] = files
     return channels
+
+
+def _files_of_pattern(folder: Path, pattern: str, length: int) -> tuple[Path, ...] | None:
+    """Picture files of a pattern like ``color/%08d.jpg`` or a folder; None when it is neither.
+
+    A folder with other names than the pattern says (``00001v.jpg``, as unpacked from the challenge) is taken as it is.
+    """
+    if re.search(r"%0?\d*d", pattern):
+        files = tuple(folder / (pattern % number) for number in range(1, length + 1))
+        return files if files[0].is_file() else list_pictures(files[0].parent) or files
+    if pattern.endswith(("/", "\\")) or (folder / pattern).is_dir():
+        return list_pictures(folder / pattern)
+    return None
+
+
+def list_pictures(folder: Path) -> tuple[Path, ...]:
+    """Picture files of a folder in the order of the numbers in their names; none when there is no folder."""
+    if not folder.is_dir():
+        return ()
+    files = (path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
+    return tuple(sorted(files, key=lambda path: (_last_number(path.stem), path.name)))
+
+
+def _last_number(stem: str) -> int:
+    numbers = re.findall(r"\d+", stem)
+    return int(numbers[-1]) if numbers else -1
 
 
 def read_pysot_dataset(path: Path) -> Dataset:

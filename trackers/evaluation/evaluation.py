@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from fusion.errors import InputError, RunError
 from trackers.evaluation.dataset import Dataset
@@ -81,8 +82,10 @@ def evaluate(
     results = out / "results"
     digests = {sequence.name: sequence_fingerprint(sequence) for sequence in dataset.sequences}
     with _alone(out):
+        made_by: dict[str, str] = {}
         for spec in specs:
             description = fingerprint(spec, options, builder(spec))
+            made_by[spec.name] = _made_by(description)
             if overwrite:
                 shutil.rmtree(results / spec.name, ignore_errors=True)
             check_identity(results, spec, description, digests)
@@ -100,10 +103,16 @@ def evaluate(
         scoring,
         configuration={
             "runs": json.dumps(asdict(options)),
+            **made_by,
             **(configuration or {}),
         },
     )
     return EvaluationSummary(table=table, kept=len(jobs) - len(missing), ran=len(missing))
+
+
+def _made_by(description: Mapping[str, Any]) -> str:
+    weights = description["weights"][:16] or "none"
+    return f"weights {weights} (sha256 of the tensors), {description['config'] or 'no settings'}"
 
 
 class _Log:

@@ -81,19 +81,21 @@ def check_pictures(sequence: VideoSequence, modality: Modality) -> None:
                 f"sequence {sequence.name} ({sequence.source}) has no channel '{name}', which --modalities "
                 f"{modality} needs; it has {', '.join(sequence.channels) or 'none'}"
             )
-    counts = {name: _count_files(sequence.channels[name], sequence.source.parent) for name in _NEEDED[modality]}
+    counts = {name: count_pictures(sequence, name) for name in _NEEDED[modality]}
     for name, count in counts.items():
         if count != len(sequence):
             found = ", ".join(f"{other} {number}" for other, number in counts.items())
-            first = sequence.channels[name][min(count, len(sequence) - 1)]
+            files = sequence.channels[name]
+            where = f"{files[count]} is missing" if count < len(files) else f"see {files[0].parent}"
             raise InputError(
-                f"sequence {sequence.name}: {sequence.source} has {len(sequence)} lines, but the pictures are {found}"
-                + (f"; {first} is missing" if count < len(sequence) else f"; see {first.parent}")
+                f"sequence {sequence.name}: {sequence.source} has {len(sequence)} lines, but the pictures are {found}; "
+                f"{where}"
             )
 
 
-def _count_files(files: tuple[Path, ...], folder: Path) -> int:
+def count_pictures(sequence: VideoSequence, channel: ChannelName) -> int:
     """Pictures present: those listed up to the first gap, or all there are when the sequence has more than listed."""
+    files, folder = sequence.channels[channel], sequence.source.parent
     present = _names({file.parent for file in files})
     for number, file in enumerate(files):
         if file not in present:

@@ -173,7 +173,9 @@ def score_one_pass(dataset: Dataset, results: Path, tracker: str) -> OnePassScor
     """
     curves = {
         sequence.name: one_pass_curves(
-            read_one_pass(results, tracker, sequence.name, len(sequence)).regions, sequence.groundtruth
+            read_one_pass(results, tracker, sequence.name, len(sequence)).regions,
+            sequence.groundtruth,
+            sequence.alternative,
         )
         for sequence in dataset.sequences
     }

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fusion.errors import InputError
-from trackers.evaluation.dataset import read_pysot_dataset, read_vot_dataset
+from trackers.evaluation.dataset import read_pysot_dataset
+from trackers.evaluation.layouts import read_dataset
 from trackers.evaluation.results import Code, find_trackers, format_line, read_sequence_runs, read_trajectory
 
 RECTANGLES = "1,2,30,40\n2,2,30,40\n3,2,30,40\n"
@@ -29,7 +30,7 @@ def test_reads_list_sizes_regions_channels_and_tags(tmp_path: Path) -> None:
     folder = make_sequence(tmp_path, "a")
     (folder / "occlusion.tag").write_text("0\n1\n")
     (tmp_path / "list.txt").write_text("b\na\n")
-    dataset = read_vot_dataset(tmp_path)
+    dataset = read_dataset(tmp_path)
     assert [sequence.name for sequence in dataset.sequences] == ["b", "a"]
     first, second = dataset.sequences
     assert (first.width, first.height, first.fps, len(first)) == (64, 48, 25, 3)
@@ -42,7 +43,7 @@ def test_without_a_list_the_folders_are_taken_in_order(tmp_path: Path) -> None:
     for name in ("c", "a", "b"):
         make_sequence(tmp_path, name)
     (tmp_path / "notes").mkdir()
-    assert [sequence.name for sequence in read_vot_dataset(tmp_path).sequences] == ["a", "b", "c"]
+    assert [sequence.name for sequence in read_dataset(tmp_path).sequences] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_without_a_list_the_folders_are_taken_in_order(tmp_path: Path) -> None:
 def test_wrong_ground_truth_names_file_and_line(tmp_path: Path, groundtruth: str, message: str) -> None:
     make_sequence(tmp_path, "a", groundtruth)
     with pytest.raises(InputError, match=message):
-        read_vot_dataset(tmp_path)
+        read_dataset(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -76,28 +77,28 @@ def test_wrong_ground_truth_names_file_and_line(tmp_path: Path, groundtruth: str
 def test_wrong_metadata(tmp_path: Path, metadata: str, message: str) -> None:
     make_sequence(tmp_path, "a", metadata=metadata)
     with pytest.raises(InputError, match=message):
-        read_vot_dataset(tmp_path)
+        read_dataset(tmp_path)
 
 
 def test_wrong_tags_lists_and_folders(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a folder"):
-        read_vot_dataset(tmp_path / "absent")
+        read_dataset(tmp_path / "absent")
     with pytest.raises(InputError, match=r"neither list\.txt nor"):
-        read_vot_dataset(tmp_path)
+        read_dataset(tmp_path)
     folder = make_sequence(tmp_path, "a")
     (folder / "x.tag").write_text("0\n2\n")
     with pytest.raises(InputError, match=r"x\.tag, line 2"):
-        read_vot_dataset(tmp_path)
+        read_dataset(tmp_path)
     (folder / "x.tag").write_text("0\n" * 4)
     with pytest.raises(InputError, match=r"x\.tag, line 4"):
-        read_vot_dataset(tmp_path)
+        read_dataset(tmp_path)
     (folder / "x.tag").unlink()
     (tmp_path / "list.txt").write_text("a\nb\n")
     with pytest.raises(InputError, match=r"list\.txt, line 2"):
-        read_vot_dataset(tmp_path)
+        read_dataset(tmp_path)
     (tmp_path / "list.txt").write_text("a\n")
     with pytest.raises(InputError, match="no sequence 'z'"):
-        read_vot_dataset(tmp_path).select(["z"])
+        read_dataset(tmp_path).select(["z"])
 
 
 def test_pysot_json(tmp_path: Path) -> None:

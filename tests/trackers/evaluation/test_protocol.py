@@ -12,7 +12,8 @@ import pytest
 from fusion.errors import InputError
 from tests.trackers.evaluation.doubles import NoPictures
 from trackers.evaluation.closed_form import CLOSED_FORMS, ClosedFormTracker
-from trackers.evaluation.dataset import VideoSequence, read_vot_dataset
+from trackers.evaluation.dataset import VideoSequence
+from trackers.evaluation.layouts import read_dataset
 from trackers.evaluation.protocol import RunOptions, run_sequence, runs_suffice
 from trackers.evaluation.regions import regions_from_rows
 from trackers.evaluation.results import read_trajectory, result_file, trajectory_from_rows
@@ -107,7 +108,7 @@ def test_wrong_options() -> None:
 def test_trajectories_of_the_official_toolkit(name: str, tmp_path: Path) -> None:
     with zipfile.ZipFile(TRAIN / f"{name}.zip") as archive:
         archive.extractall(tmp_path)
-    sequences = read_vot_dataset(tmp_path / "dataset").sequences
+    sequences = read_dataset(tmp_path / "dataset").sequences
     for form in CLOSED_FORMS:
         for part in sequences[::4] if name == "rgbt2019" else sequences:
             run = run_sequence(ClosedFormTracker(form), NoPictures(), part, RunOptions(start="hull"))

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trackers.evaluation.dataset import VideoSequence, read_vot_dataset
+from trackers.evaluation.dataset import VideoSequence
 from trackers.evaluation.eao import RunOverlaps, eao_score, matlab_curve, toolkit_curve
 from trackers.evaluation.interval import Interval
+from trackers.evaluation.layouts import read_dataset
 from trackers.evaluation.measures import (
     SequenceRuns,
     compare,
@@ -124,7 +125,7 @@ def test_reference_scores(name: str, tmp_path: Path) -> None:
         archive.extractall(tmp_path)
     expected = json.loads((TRAIN / "expected.json").read_text())["datasets"][name]
     curves = json.loads((TRAIN / "pysot_curves.json").read_text())[name]
-    dataset = read_vot_dataset(tmp_path / "dataset")
+    dataset = read_dataset(tmp_path / "dataset")
     low, high = expected["eao_interval_1based"]
     interval, shifted = Interval(low=low, high=high), Interval(low=low + 1, high=high + 1)
     assert len(dataset.sequences) == expected["sequences"]
