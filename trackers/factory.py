@@ -24,8 +24,9 @@ from trackers.networks.lite import LiteNetwork
 from trackers.networks.nanotrack import NanoTrack, nanotrack_state
 from trackers.networks.siamrpn import siamrpn_for_state
 from trackers.siamese_core import SiameseTrackerConfig
-from trackers.siamese_tracker import FeatureFusion, SiameseTracker
+from trackers.siamese_tracker import SiameseTracker
 from trackers.state import Modality
+from trackers.views import FeatureFusion
 
 Value = TypeVar("Value")
 State = Mapping[str, Tensor]
@@ -38,9 +39,11 @@ STRATEGIES: dict[str, FeatureFusion] = {
     "nestfuse": NESTFUSE,
     "mean": "mean",
     "gate": "gate",
+    "adaptive": "adaptive",
 }
 """How two modalities are fused: Eq. 5 of the paper, the code of the authors' tracker, the code of their NestFuse, the
-plain mean, or the network's own learned gate where it has one."""
+plain mean, the network's own learned gate where it has one, or each modality and both side by side, weighed by how
+well each has told the target from its surroundings."""
 
 _PYSOT_ORIGIN = "PySOT's model zoo (github.com/STVIR/pysot) has it as model.pth."
 _NANO_ORIGIN = "It is in github.com/HonglinChu/SiamTrackers, NanoTrack/models/pretrained (Apache-2.0)."
@@ -52,6 +55,7 @@ class _Entry:
     load: Callable[[nn.Module, State, str], None]
     origin: str
     gated: bool = False
+    strategy: str = "paper"
 
 
 def _load_plain(network: nn.Module, state: State, source: str) -> None:
@@ -67,6 +71,7 @@ _ENTRIES: dict[str, _Entry] = {
         build=lambda state: LiteNetwork(),
         load=_load_plain,
         gated=True,
+        strategy="adaptive",
         origin="It ships with the program; 'train-tracker --tracker siamrpn-lite' makes others.",
     ),
     "siamrpn-alex": _Entry(
@@ -80,9 +85,17 @@ _ENTRIES: dict[str, _Entry] = {
         load=_load_plain,
         origin=f"{_PYSOT_ORIGIN} FSRPN's RGB-T checkpoint fits as well.",
     ),
-    "nanotrack": _Entry(build=lambda state: NanoTrack(2), load=_load_nano, origin=f"nanotrackv2.pth: {_NANO_ORIGIN}"),
+    "nanotrack": _Entry(
+        build=lambda state: NanoTrack(2),
+        load=_load_nano,
+        origin=f"nanotrackv2.pth: {_NANO_ORIGIN}",
+        strategy="adaptive",
+    ),
     "nanotrack-v3": _Entry(
-        build=lambda state: NanoTrack(3), load=_load_nano, origin=f"nanotrackv3.pth: {_NANO_ORIGIN}"
+        build=lambda state: NanoTrack(3),
+        load=_load_nano,
+        origin=f"nanotrackv3.pth: {_NANO_ORIGIN}",
+        strategy="adaptive",
     ),
 }
 
@@ -95,7 +108,7 @@ def build_tracker(
     *,
     weights: Path | None = None,
     modality: Modality = Modality.FUSED,
-    strategy: str = "paper",
+    strategy: str | None = None,
     overrides: Mapping[str, object] | None = None,
     engine: EngineName = "torch",
     device: str = "cpu",
@@ -107,7 +120,7 @@ def build_tracker(
         name: one of :data:`TRACKERS`.
         weights: checkpoint file in place of the imported or shipped one.
         modality: which pictures it looks at.
-        strategy: one of :data:`STRATEGIES`.
+        strategy: one of :data:`STRATEGIES`; None takes what suits the tracker best.
         overrides: fields of :class:`SiameseTrackerConfig` that differ from ``configs/tracker_<name>.yaml``.
         engine: only ``torch`` runs trackers.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -121,8 +134,9 @@ def build_tracker(
         raise InputError(f"--engine {engine}: trackers run with --engine torch only")
     dtype = _chosen("precision", precision, {"float32": torch.float32, "bfloat16": torch.bfloat16})
     where = resolve_device(device)
-    fusion = _chosen("strategy", strategy, STRATEGIES)
-    if fusion == "gate" and not _chosen("tracker", name, _ENTRIES).gated:
+    entry = _chosen("tracker", name, _ENTRIES)
+    fusion = _chosen("strategy", strategy or entry.strategy, STRATEGIES)
+    if fusion == "gate" and not entry.gated:
         gated = ", ".join(other for other, entry in _ENTRIES.items() if entry.gated)
         raise InputError(f"strategy gate: {name} has no learned gate; {gated} has")
     config = tracker_config(name, overrides)

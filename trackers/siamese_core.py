@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fusion.errors import InputError
 from trackers.anchors import hanning_window
 from trackers.networks.interface import Features
+from trackers.reliability import Trust
 from trackers.state import TrackStatus
 from trackers.subwindow import Fill
 
@@ -70,16 +71,18 @@ class TargetMemory:
     """What the loop remembers of one target.
 
     Attributes:
-        features: the network's template tensors, dimension 0 of size 1.
+        features: the network's template tensors; dimension 0 counts the views.
         center_xy: centre in picture pixels.
         size_wh: smoothed width and height in picture pixels.
         fills: for each modality the colour of pixels outside its picture, fixed at the first picture.
+        trust: how far each view is trusted; None where there is one view only.
     """
 
     features: Features
     center_xy: tuple[float, float]
     size_wh: tuple[float, float]
     fills: tuple[Fill, ...]
+    trust: Trust | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from fusion.attention import PAPER, AttentionStrategy, fuse_features
+from fusion.attention import PAPER
 from fusion.errors import InputError
 from trackers.box import Box, box_from_center, clip_box
 from trackers.networks.interface import Features, SiameseNetwork
+from trackers.reliability import Trust, answer_margins, blend_views, first_trust, later_trust
 from trackers.siamese_core import (
     Proposals,
     SiameseTrackerConfig,
@@ -24,13 +24,16 @@ from trackers.siamese_core import (
     next_status,
 )
 from trackers.state import ImagePair, Modality, TrackState, TrackStatus
-from trackers.subwindow import Fill, channel_average, crop_square, crops_to_tensor
-
-FeatureFusion = AttentionStrategy | Literal["mean", "gate"]
-"""How features of several modalities become one; see :func:`fuse_modalities`."""
-
-Images = tuple[NDArray[np.uint8], ...]
-"""The pictures of the modalities in use, (H, W, 3) or (H, W) uint8, visible first."""
+from trackers.subwindow import channel_average, crop_square, crops_to_tensor
+from trackers.views import (
+    FeatureFusion,
+    Images,
+    shows_something,
+    stacked_templates,
+    stacked_views,
+    usable_views,
+    views_of,
+)
 
 
 class SiameseTracker:
@@ -40,7 +43,7 @@ class SiameseTracker:
         network: shared by both modalities and all targets; must be in evaluation mode.
         config: constants of the loop.
         modality: which pictures are looked at.
-        fusion: how features of two modalities are fused at each scale, for template and search alike.
+        fusion: how two modalities are fused, for template and search alike; see :func:`trackers.views.views_of`.
         device: where the network's parameters are.
         dtype: type of the network's parameters; crops are given in it, scores and boxes stay float32.
     """
@@ -106,93 +109,101 @@ class SiameseTracker:
 
     def remember(self, images: Images, center_xy: tuple[float, float], size_wh: tuple[float, float]) -> TargetMemory:
         """Memory of a new target, centre and size in picture pixels."""
-        fills = tuple(channel_average(image) for image in images)
+        memory = TargetMemory(
+            features=(),
+            center_xy=center_xy,
+            size_wh=size_wh,
+            fills=tuple(channel_average(image) for image in images),
+        )
         side = max(1, round(context_side(size_wh, self.config.context_amount)))
-        features = self._features(images, [(center_xy, side, fills)], self.config.exemplar_size)
+        views = self._views(images, [memory], [side], self.config.exemplar_size)
         with torch.inference_mode():
-            template = self.network.encode_template(features)
-        return TargetMemory(features=template, center_xy=center_xy, size_wh=size_wh, fills=fills)
+            memory = replace(memory, features=self.network.encode_template(stacked_views(views)))
+        if len(views) == 1:
+            return memory
+        # The template on its own picture shows where else each view answers.
+        score, boxes = self._answers([memory], images)
+        margins = answer_margins(score[:, 0], boxes[:, 0], self._in_crop([memory]).repeat(len(views), axis=0))
+        return replace(memory, trust=first_trust(margins))
 
     def advance(self, memories: Sequence[TargetMemory], images: Images) -> tuple[list[TargetMemory], Proposals]:
         """Find every target on the next pictures: their new memories and the proposals these came from."""
-        config = self.config
-        sides = [context_side(memory.size_wh, config.context_amount) for memory in memories]
-        zoom = config.instance_size / config.exemplar_size
-        crops = [
-            (memory.center_xy, max(1, round(side * zoom)), memory.fills)
-            for memory, side in zip(memories, sides, strict=True)
-        ]
-        features = self._features(images, crops, config.instance_size)
-        with torch.inference_mode():
-            template = _stacked([memory.features for memory in memories])
-            response = self.network.respond(template, features)
-            # One transfer instead of two: on a GPU each of them waits for the device.
-            found = torch.cat((response.score.unsqueeze(1), response.boxes), dim=1).float().cpu().numpy()
-        scales = [config.exemplar_size / side for side in sides]
-        sizes = np.asarray([memory.size_wh for memory in memories]) * np.asarray(scales)[:, None]
-        proposals = choose_proposals(found[:, 0], found[:, 1:], sizes, config)
+        score, boxes = self._answers(memories, images)
+        in_crop = self._in_crop(memories)
+        trusts: list[Trust | None] = [memory.trust for memory in memories]
+        if len(score) == 1:
+            proposals = choose_proposals(score[0], boxes[0], in_crop[:, 2:], self.config)
+        else:
+            usable = usable_views([shows_something(image) for image in images])
+            weights = np.stack([_weights(memory.trust, usable) for memory in memories], axis=1)
+            proposals = choose_proposals(*blend_views(score, boxes, weights), in_crop[:, 2:], self.config)
+            margins = np.stack([answer_margins(*view, proposals.boxes) for view in zip(score, boxes, strict=True)])
+            trusts = [
+                later_trust(memory.trust, margins[:, index], usable) if memory.trust else None
+                for index, memory in enumerate(memories)
+            ]
         height, width = images[0].shape[:2]
         moved = []
-        for index, (memory, scale) in enumerate(zip(memories, scales, strict=True)):
-            rate = float(proposals.penalties[index] * proposals.scores[index]) * config.learning_rate
+        for index, (memory, trust) in enumerate(zip(memories, trusts, strict=True)):
             center_xy, size_wh = move_target(
                 memory.center_xy,
                 memory.size_wh,
                 proposal_in_crop=proposals.boxes[index],
-                crop_scale=scale,
-                size_rate=rate,
+                crop_scale=self._crop_scale(memory),
+                size_rate=float(proposals.penalties[index] * proposals.scores[index]) * self.config.learning_rate,
                 picture_wh=(width, height),
             )
-            moved.append(
-                TargetMemory(features=memory.features, center_xy=center_xy, size_wh=size_wh, fills=memory.fills)
-            )
+            moved.append(replace(memory, center_xy=center_xy, size_wh=size_wh, trust=trust))
         return moved, proposals
 
-    def _features(
-        self,
-        images: Images,
-        crops: Sequence[tuple[tuple[float, float], int, tuple[Fill, ...]]],
-        output_size_px: int,
-    ) -> Features:
+    def _crop_scale(self, memory: TargetMemory) -> float:
+        return self.config.exemplar_size / context_side(memory.size_wh, self.config.context_amount)
+
+    def _in_crop(self, memories: Sequence[TargetMemory]) -> NDArray[np.float64]:
+        """Where each target was last, ``cx, cy, w, h`` in search-crop pixels relative to the crop centre, (B, 4)."""
+        return np.asarray(
+            [(0.0, 0.0, *(self._crop_scale(memory) * side for side in memory.size_wh)) for memory in memories]
+        )
+
+    def _answers(
+        self, memories: Sequence[TargetMemory], images: Images
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scores (V, B, A, H, W) and boxes (V, B, 4, A, H, W) of V views around B targets."""
+        config = self.config
+        zoom = config.instance_size / config.exemplar_size
+        sides = [max(1, round(context_side(memory.size_wh, config.context_amount) * zoom)) for memory in memories]
+        views = self._views(images, memories, sides, config.instance_size)
+        with torch.inference_mode():
+            template = stacked_templates([memory.features for memory in memories])
+            response = self.network.respond(template, stacked_views(views))
+            # One transfer instead of two: on a GPU each of them waits for the device.
+            both = torch.cat((response.score.unsqueeze(1), response.boxes), dim=1)
+        found = both.float().cpu().numpy()
+        found = found.reshape(len(views), len(memories), *found.shape[1:])
+        return found[:, :, 0], found[:, :, 1:]
+
+    def _views(
+        self, images: Images, memories: Sequence[TargetMemory], sides: Sequence[int], output_size_px: int
+    ) -> list[Features]:
         # One backbone batch for all modalities and targets: modality-major, so that a chunk is a modality.
-        pictures = [
+        crops = [
             crop_square(
                 image,
-                center_xy,
+                memory.center_xy,
                 source_size_px=side,
                 output_size_px=output_size_px,
-                fill=fills[modality],
+                fill=memory.fills[modality],
             )
             for modality, image in enumerate(images)
-            for center_xy, side, fills in crops
+            for memory, side in zip(memories, sides, strict=True)
         ]
         with torch.inference_mode():
-            levels = self.network.extract(crops_to_tensor(pictures, self.device).to(self.dtype))
+            levels = self.network.extract(crops_to_tensor(crops, self.device).to(self.dtype))
             modalities = list(zip(*(level.chunk(len(images)) for level in levels), strict=True))
-            return fuse_modalities(modalities, self.fusion)
+            return views_of(modalities, self.fusion)
 
 
-def fuse_modalities(modalities: Sequence[Features], fusion: FeatureFusion) -> Features:
-    """Features for the rest of the network from those of each modality.
-
-    Args:
-        modalities: for each modality the features (B, C, H, W) of every scale.
-        fusion: the strategy of :mod:`fusion.attention`, the plain mean, or ``gate``, which passes the modalities on
-            one after the other to a network that weighs them itself.
-    """
-    if len(modalities) == 1:
-        return modalities[0]
-    match fusion:
-        case "gate":
-            return tuple(level for features in modalities for level in features)
-        case "mean":
-            return tuple(torch.stack(levels).mean(0) for levels in zip(*modalities, strict=True))
-        case AttentionStrategy():
-            return tuple(fuse_features(levels, fusion) for levels in zip(*modalities, strict=True))
-
-
-def _stacked(templates: Sequence[Features]) -> Features:
-    if len(templates) == 1:
-        return templates[0]
-    tensors: list[Tensor] = [torch.cat(parts) for parts in zip(*templates, strict=True)]
-    return tuple(tensors)
+def _weights(trust: Trust | None, usable: NDArray[np.bool_]) -> NDArray[np.float64]:
+    if trust is None:
+        raise ValueError("this state was made by a tracker with another fusion")
+    return trust.weights(usable)

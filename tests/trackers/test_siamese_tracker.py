@@ -57,17 +57,17 @@ def crop_scale(box: Box) -> float:
 @settings(deadline=None, max_examples=60)
 @given(
     x=st.floats(0, 150), y=st.floats(0, 110), w=st.floats(10, 50), h=st.floats(10, 50),
-    modality=st.sampled_from(list(Modality)),
+    modality=st.sampled_from(list(Modality)), fusion=st.sampled_from([PAPER, "mean", "gate", "adaptive"]),
 )  # fmt: skip
 def test_a_box_comes_back_unchanged_when_the_target_has_not_moved(
-    scene: Any, x: float, y: float, w: float, h: float, modality: Modality
+    scene: Any, x: float, y: float, w: float, h: float, modality: Modality, fusion: Any
 ) -> None:
     box = Box(x, y, w, h)
     scale = crop_scale(box)
-    tracker = SiameseTracker(Oracle((0, 0, w * scale, h * scale)), R50, modality)
+    tracker = SiameseTracker(Oracle((0, 0, w * scale, h * scale)), R50, modality, fusion)
     after = tracker.update(tracker.init(scene, box), scene)
     assert np.abs(np.subtract(after.box.as_tuple(), box.as_tuple())).max() < 1e-3
-    assert after.score == 1.0
+    assert after.score == pytest.approx(1.0)
     assert after.status is TrackStatus.TRACKING
 
 
@@ -135,11 +135,12 @@ def test_settings_out_of_range_are_refused(setting: dict[str, Any]) -> None:
         replace(R50, **setting)
 
 
-def test_targets_in_one_batch_do_not_influence_each_other(scene: Any) -> None:
+@pytest.mark.parametrize("fusion", [PAPER, "adaptive"])
+def test_targets_in_one_batch_do_not_influence_each_other(scene: Any, fusion: Any) -> None:
     torch.manual_seed(3)
     network = siamrpn_alex().eval()
     boxes = [Box(60, 50, 30, 20), Box(10, 10, 40, 40), Box(150, 100, 20, 50)]
-    tracker = SiameseTracker(network, ALEX, Modality.FUSED, PAPER)
+    tracker = SiameseTracker(network, ALEX, Modality.FUSED, fusion)
     states = [tracker.init(scene, box) for box in boxes]
     together = tracker.update_all(states, scene)
     for state, one in zip(states, together, strict=True):
