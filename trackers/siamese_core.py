@@ -37,6 +37,7 @@ class SiameseTrackerConfig:
         learning_rate: share of a sure proposal's size taken over in one step, 0..1.
         tracking_above: score from which a target counts as tracked.
         lost_below: score under which it counts as lost; between the two it is uncertain, or stays lost.
+        frozen_after: a picture repeated so often without the slightest change comes from a frozen stream.
 
     Raises:
         InputError: a value is out of its range.
@@ -50,6 +51,7 @@ class SiameseTrackerConfig:
     learning_rate: float = 0.38
     tracking_above: float = 0.6
     lost_below: float = 0.25
+    frozen_after: int = 12
 
     def __post_init__(self) -> None:
         for name in ("window_influence", "learning_rate", "tracking_above", "lost_below"):
@@ -76,6 +78,8 @@ class TargetMemory:
         size_wh: smoothed width and height in picture pixels.
         fills: for each modality the colour of pixels outside its picture, fixed at the first picture.
         trust: how far each view is trusted; None where there is one view only.
+        last_seen: for each modality the fingerprint of its last picture and how often it came without change.
+        usable: which modalities showed something in the last pictures.
     """
 
     features: Features
@@ -83,6 +87,8 @@ class TargetMemory:
     size_wh: tuple[float, float]
     fills: tuple[Fill, ...]
     trust: Trust | None = None
+    last_seen: tuple[tuple[int, int], ...] = ()
+    usable: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,13 @@ from trackers.subwindow import channel_average, crop_square, crops_to_tensor
 from trackers.views import (
     FeatureFusion,
     Images,
-    shows_something,
+    only_modality,
     stacked_templates,
     stacked_views,
+    usable_modalities,
     usable_views,
     views_of,
+    watch,
 )
 
 
@@ -93,6 +95,7 @@ class SiameseTracker:
                 score=min(max(score, 0.0), 1.0),
                 status=next_status(state.status, score, self.config),
                 template=memory,
+                seen_in=self._seen_in(memory.usable),
             )
             for state, memory, score in zip(states, memories, proposals.scores.tolist(), strict=True)
         ]
@@ -114,6 +117,8 @@ class SiameseTracker:
             center_xy=center_xy,
             size_wh=size_wh,
             fills=tuple(channel_average(image) for image in images),
+            last_seen=watch(images),
+            usable=(True,) * len(images),
         )
         side = max(1, round(context_side(size_wh, self.config.context_amount)))
         views = self._views(images, [memory], [side], self.config.exemplar_size)
@@ -122,24 +127,26 @@ class SiameseTracker:
         if len(views) == 1:
             return memory
         # The template on its own picture shows where else each view answers.
-        score, boxes = self._answers([memory], images)
+        score, boxes = self._answers([memory], images, memory.usable)
         margins = answer_margins(score[:, 0], boxes[:, 0], self._in_crop([memory]).repeat(len(views), axis=0))
         return replace(memory, trust=first_trust(margins))
 
     def advance(self, memories: Sequence[TargetMemory], images: Images) -> tuple[list[TargetMemory], Proposals]:
         """Find every target on the next pictures: their new memories and the proposals these came from."""
-        score, boxes = self._answers(memories, images)
+        seen = watch(images, [memory.last_seen for memory in memories])
+        usable = usable_modalities(images, seen, self.config.frozen_after)
+        score, boxes = self._answers(memories, images, usable)
         in_crop = self._in_crop(memories)
         trusts: list[Trust | None] = [memory.trust for memory in memories]
         if len(score) == 1:
             proposals = choose_proposals(score[0], boxes[0], in_crop[:, 2:], self.config)
         else:
-            usable = usable_views([shows_something(image) for image in images])
-            weights = np.stack([_weights(memory.trust, usable) for memory in memories], axis=1)
+            views = usable_views(usable)
+            weights = np.stack([_weights(memory.trust, views) for memory in memories], axis=1)
             proposals = choose_proposals(*blend_views(score, boxes, weights), in_crop[:, 2:], self.config)
             margins = np.stack([answer_margins(*view, proposals.boxes) for view in zip(score, boxes, strict=True)])
             trusts = [
-                later_trust(memory.trust, margins[:, index], usable) if memory.trust else None
+                later_trust(memory.trust, margins[:, index], views) if memory.trust else None
                 for index, memory in enumerate(memories)
             ]
         height, width = images[0].shape[:2]
@@ -153,8 +160,20 @@ class SiameseTracker:
                 size_rate=float(proposals.penalties[index] * proposals.scores[index]) * self.config.learning_rate,
                 picture_wh=(width, height),
             )
-            moved.append(replace(memory, center_xy=center_xy, size_wh=size_wh, trust=trust))
+            moved.append(
+                replace(memory, center_xy=center_xy, size_wh=size_wh, trust=trust, last_seen=seen, usable=usable)
+            )
         return moved, proposals
+
+    def _seen_in(self, usable: tuple[bool, ...]) -> Modality:
+        if self.modality is not Modality.FUSED or all(usable) or not self._can_fall_back:
+            return self.modality
+        return Modality.RGB if usable[0] else Modality.IR
+
+    @property
+    def _can_fall_back(self) -> bool:
+        # The other fusions mix the modalities in the template already.
+        return self.fusion in ("adaptive", "gate")
 
     def _crop_scale(self, memory: TargetMemory) -> float:
         return self.config.exemplar_size / context_side(memory.size_wh, self.config.context_amount)
@@ -166,7 +185,7 @@ class SiameseTracker:
         )
 
     def _answers(
-        self, memories: Sequence[TargetMemory], images: Images
+        self, memories: Sequence[TargetMemory], images: Images, usable: tuple[bool, ...]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Scores (V, B, A, H, W) and boxes (V, B, 4, A, H, W) of V views around B targets."""
         config = self.config
@@ -175,7 +194,11 @@ class SiameseTracker:
         views = self._views(images, memories, sides, config.instance_size)
         with torch.inference_mode():
             template = stacked_templates([memory.features for memory in memories])
-            response = self.network.respond(template, stacked_views(views))
+            search = stacked_views(views)
+            if self.fusion == "gate" and not all(usable):
+                only, count = usable.index(True), len(images)
+                template, search = only_modality(template, only, count), only_modality(search, only, count)
+            response = self.network.respond(template, search)
             # One transfer instead of two: on a GPU each of them waits for the device.
             both = torch.cat((response.score.unsqueeze(1), response.boxes), dim=1)
         found = both.float().cpu().numpy()

@@ -56,12 +56,14 @@ class TrackState:
         score: the tracker's trust in the box, 0..1.
         status: tracking, uncertain or lost.
         template: what the tracker remembers of the target; opaque outside the tracker that made it.
+        seen_in: the pictures this state was found in; one modality only while the other shows nothing.
     """
 
     box: Box
     score: float
     status: TrackStatus
     template: Any
+    seen_in: Modality = Modality.FUSED
 
 
 class Tracker(Protocol):

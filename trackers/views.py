@@ -64,6 +64,35 @@ def fingerprint(image: NDArray[np.uint8]) -> int:
     return zlib.crc32(image[::_SAMPLE_STEP, ::_SAMPLE_STEP].tobytes())
 
 
+def watch(images: Images, last_seen: Sequence[Sequence[tuple[int, int]]] = ()) -> tuple[tuple[int, int], ...]:
+    """Fingerprint of each picture and how often it has come again without change.
+
+    Args:
+        images: the pictures of one moment.
+        last_seen: what this function said before, once for each target; the longest history counts.
+    """
+    watched = []
+    for modality, image in enumerate(images):
+        value = fingerprint(image)
+        repeats = [seen[modality][1] + 1 for seen in last_seen if seen[modality][0] == value]
+        watched.append((value, max(repeats, default=0)))
+    return tuple(watched)
+
+
+def usable_modalities(images: Images, last_seen: Sequence[tuple[int, int]], frozen_after: int) -> tuple[bool, ...]:
+    """Which pictures show something and are not frozen, or all where none does: then there is nothing better."""
+    usable = tuple(
+        repeats < frozen_after and shows_something(image) for image, (_, repeats) in zip(images, last_seen, strict=True)
+    )
+    return usable if any(usable) else (True,) * len(images)
+
+
+def only_modality(tensors: Features, index: int, count: int) -> Features:
+    """The tensors of modality ``index`` from those of ``count`` modalities, one after the other."""
+    size = len(tensors) // count
+    return tensors[index * size : (index + 1) * size]
+
+
 def stacked_templates(templates: Sequence[Features]) -> Features:
     """Templates of B targets as one batch, view by view.
 

@@ -209,3 +209,49 @@ def test_rgbt_loop_stays_finite_where_the_reference_overflows(reference: Any) ->
     assert np.isfinite(found["bbox"]).all()
     assert (found["best_score"] > 0).all()
     assert (found["best_idx"] > 0).all()
+
+
+@pytest.mark.parametrize("fusion", ["adaptive", "gate"])
+@pytest.mark.parametrize(("missing", "left"), [("thermal", Modality.RGB), ("visible", Modality.IR)])
+@pytest.mark.parametrize("level", [0, 255])
+def test_tracking_goes_on_with_the_other_modality_and_says_so(
+    scene: Any, fusion: Any, missing: str, left: Modality, level: int
+) -> None:
+    box = Box(60, 50, 30, 20)
+    scale = crop_scale(box)
+    tracker = SiameseTracker(Oracle((5, 0, 30 * scale, 20 * scale)), R50, fusion=fusion)
+    state = tracker.init(scene, box)
+    visible, thermal = scene.visible_bgr, scene.thermal
+    if missing == "thermal":
+        thermal = np.full_like(thermal, level)
+    else:
+        visible = np.full_like(visible, level)
+    blind = type(scene)(visible, thermal)
+    after = tracker.update(state, blind)
+    assert after.seen_in is left
+    assert after.box.center_xy[0] == pytest.approx(box.center_xy[0] + 5 / scale, abs=1e-3)
+    assert tracker.update(after, scene).seen_in is Modality.FUSED
+
+
+def test_a_frozen_stream_is_noticed_after_a_while_and_forgiven_at_once(scene: Any) -> None:
+    generator = np.random.default_rng(0)
+    box = Box(60, 50, 30, 20)
+    scale = crop_scale(box)
+    tracker = SiameseTracker(Oracle((0, 0, 30 * scale, 20 * scale)), R50, fusion="adaptive")
+    state = tracker.init(scene, box)
+    seen = []
+    for frame in range(R50.frozen_after + 3):
+        noisy = scene.visible_bgr ^ generator.integers(0, 2, scene.visible_bgr.shape, np.uint8)
+        thermal = scene.thermal if frame < R50.frozen_after + 2 else scene.thermal ^ np.uint8(1)
+        state = tracker.update(state, type(scene)(noisy, thermal))
+        seen.append(state.seen_in)
+    assert seen[: R50.frozen_after - 1] == [Modality.FUSED] * (R50.frozen_after - 1)
+    assert seen[-4:] == [Modality.RGB] * 3 + [Modality.FUSED]
+
+
+def test_when_both_streams_stand_still_both_are_used(scene: Any) -> None:
+    tracker = SiameseTracker(Oracle((0, 0, 60, 40)), replace(R50, frozen_after=1), fusion="adaptive")
+    state = tracker.init(scene, Box(60, 50, 30, 20))
+    for _ in range(3):
+        state = tracker.update(state, scene)
+        assert state.seen_in is Modality.FUSED
