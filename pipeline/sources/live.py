@@ -24,6 +24,7 @@ from pipeline.frames import Frame
 from pipeline.sources.base import Role, SourceInfo, SourceOptions
 from pipeline.sources.inbox import Inbox
 from pipeline.sources.live_state import LiveConfig, LiveHealth, LiveState
+from pipeline.sources.profile import ThermalProfile, read_profile
 from pipeline.sources.uri_names import camera_device, display_name
 from pipeline.sources.video import picture_of
 
@@ -55,7 +56,7 @@ class LiveSource:
         name: for messages; must hold no credentials.
         opener: opens the stream.
         role: which of the two streams it is.
-        options: offset in time.
+        options: offset in time and thermal profile.
         config: how patient it is.
         inbox: where frames go; None makes one of its own.
 
@@ -77,7 +78,9 @@ class LiveSource:
         self.inbox = inbox or Inbox()
         self._name, self._opener = name, opener
         self._config = config or LiveConfig()
-        self._clock = ClockMapper(offset_s=(options or SourceOptions()).offset_s)
+        options = options or SourceOptions()
+        self._clock = ClockMapper(offset_s=options.offset_s)
+        self._profile = read_profile(options.profile) if options.profile and role == "thermal" else None
         self._stop = threading.Event()
         self._first = threading.Event()
         self._started_s = time.monotonic()
@@ -201,6 +204,8 @@ class LiveSource:
                 self._opened += 1
                 self._deliver(container)
                 self._reason = "the stream ended"
+        except InputError as error:  # the frames are not what the profile says
+            self._reason = str(error)
         except ExitError:  # what PyAV raises when its own timeout ends a read
             self._reason = "no data came in time"
         except (FFmpegError, OSError) as error:
@@ -238,7 +243,7 @@ class LiveSource:
                 self._emit(frame, stamp_s, arrival_s, suspect, float(stream.average_rate or 30))
 
     def _emit(self, frame: VideoFrame, stamp_s: float, arrival_s: float, suspect: bool, rate: float) -> None:
-        image = picture_of(frame, self.role)
+        image = picture_of(frame, self.role, self._profile)
         height, width = image.shape[:2]
         if self._info is None:
             self._info = SourceInfo(
@@ -310,10 +315,12 @@ def open_live(
     """
     config = config or LiveConfig()
     device = camera_device(uri)
+    profile = read_profile(options.profile) if options.profile and role == "thermal" else None
+    camera = _camera_options(options, profile)
 
     def opener() -> InputContainer:
         if device is not None:
-            return av.open(device, format="v4l2", options=_camera_options(options), timeout=_timeout(config))
+            return av.open(device, format="v4l2", options=camera, timeout=_timeout(config))
         return av.open(uri, options=_network_options(uri), timeout=_timeout(config))
 
     return LiveSource(display_name(uri), opener, role, options=options, config=config, inbox=inbox)
@@ -323,12 +330,15 @@ def _timeout(config: LiveConfig) -> tuple[float, float]:
     return config.open_timeout_s, config.read_timeout_s
 
 
-def _camera_options(options: SourceOptions) -> dict[str, str]:
+def _camera_options(options: SourceOptions, profile: ThermalProfile | None) -> dict[str, str]:
     chosen = {}
     if options.fps is not None:
         chosen["framerate"] = f"{options.fps:g}"
-    if options.size_wh is not None:
-        chosen["video_size"] = f"{options.size_wh[0]}x{options.size_wh[1]}"
+    size_wh = options.size_wh or (profile.size_wh if profile else None)
+    if size_wh is not None:
+        chosen["video_size"] = f"{size_wh[0]}x{size_wh[1]}"
+    if profile is not None and profile.input_format is not None:
+        chosen["pixel_format"] = profile.input_format
     return chosen
 
 

@@ -17,6 +17,7 @@ from fusion.errors import InputError, RunError
 from pipeline.frames import Frame
 from pipeline.sources.base import RecordedSource, Role, SourceInfo, SourceOptions
 from pipeline.sources.images import Picture, colored_thermal_warning
+from pipeline.sources.profile import ThermalProfile, read_profile
 
 _TRUNCATED = "truncated or not closed properly (its index is missing); copy it again or record it anew"
 _DEEP_GRAY = ("gray9", "gray10", "gray12", "gray14", "gray16")
@@ -27,10 +28,14 @@ def is_deep_gray(format_name: str) -> bool:
     return format_name.startswith(_DEEP_GRAY)
 
 
-def picture_of(frame: VideoFrame, role: Role) -> Picture:
-    """Convert a decoded frame: BGR for visible, one channel of 8 or 16 bits for thermal; rotation is
-    applied.
+def picture_of(frame: VideoFrame, role: Role, profile: ThermalProfile | None = None) -> Picture:
+    """Convert a decoded frame: BGR for visible, one channel of 8 or 16 bits for thermal; rotation is applied.
+
+    Raises:
+        InputError: the frame is not what the thermal camera's profile says.
     """
+    if profile is not None and role == "thermal":
+        return profile.picture(frame)
     name = frame.format.name
     match role:
         case "visible":
@@ -59,7 +64,9 @@ class VideoFileSource(RecordedSource):
     def __init__(self, path: Path, role: Role, options: SourceOptions | None = None) -> None:
         self._path = path
         self._role: Role = role
-        self._offset_s = (options or SourceOptions()).offset_s
+        options = options or SourceOptions()
+        self._offset_s = options.offset_s
+        self._profile = read_profile(options.profile) if options.profile and role == "thermal" else None
         self._expected: int | None = None
         super().__init__(self._probe())
 
@@ -89,7 +96,7 @@ class VideoFileSource(RecordedSource):
                 raise InputError(f"{self._path}: the first picture cannot be decoded ({error.strerror})") from error
             if first is None:
                 raise InputError(f"{self._path}: the file holds no picture; record it again")
-            picture = picture_of(first, self._role)
+            picture = picture_of(first, self._role, self._profile)
             rate = stream.average_rate or stream.guessed_rate
             return SourceInfo(
                 name=self._path.name,
@@ -144,7 +151,7 @@ class VideoFileSource(RecordedSource):
                 file_s, epoch = last_s + period_s, epoch + 1
                 self.warn(f"{self._info.name}: the time stamps jump back at frame {delivered}")
             last_s = file_s
-            image = picture_of(frame, self._role)
+            image = picture_of(frame, self._role, self._profile)
             if delivered == 0:
                 self._warn_of_colors(frame)
             time_s = file_s + self._offset_s
@@ -155,7 +162,7 @@ class VideoFileSource(RecordedSource):
         self._check_end(reader, delivered, last_s, container)
 
     def _warn_of_colors(self, frame: VideoFrame) -> None:
-        if self._role == "thermal" and not frame.format.name.startswith("gray"):
+        if self._role == "thermal" and self._profile is None and not frame.format.name.startswith("gray"):
             warning = colored_thermal_warning(frame.to_ndarray(format="bgr24"))
             if warning:
                 self.warn(f"{self._info.name}: {warning}")
