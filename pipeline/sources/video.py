@@ -20,6 +20,8 @@ from pipeline.sources.images import Picture, colored_thermal_warning
 from pipeline.sources.profile import ThermalProfile, read_profile
 
 _TRUNCATED = "truncated or not closed properly (its index is missing); copy it again or record it anew"
+# Less than this is a slip of a single stamp, which must not shift all the following ones.
+_JUMP_BACK_S = 0.5
 _DEEP_GRAY = ("gray9", "gray10", "gray12", "gray14", "gray16")
 
 
@@ -146,10 +148,13 @@ class VideoFileSource(RecordedSource):
             suspect = (suspect and not frame.key_frame) or frame.is_corrupt
             suspects += suspect
             file_s = frame.time - start_s if frame.time is not None else last_s + period_s
-            if file_s <= last_s:  # time went back: go on from where it was, in a new epoch
+            if file_s < last_s - _JUMP_BACK_S:  # go on from where it was, in a new epoch
                 start_s -= last_s + period_s - file_s
                 file_s, epoch = last_s + period_s, epoch + 1
                 self.warn(f"{self._info.name}: the time stamps jump back at frame {delivered}")
+            elif file_s <= last_s:
+                file_s = last_s + 1e-6
+                self.warn(f"{self._info.name}: the time stamps do not rise at frame {delivered}")
             last_s = file_s
             image = picture_of(frame, self._role, self._profile)
             if delivered == 0:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import cv2
+import cv2  # isort: skip  (before av)
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -53,6 +54,19 @@ def test_video_time_begins_at_zero_and_takes_the_offset(tmp_path: Path) -> None:
     path = write_video(tmp_path / "late.ts", length=5, pts=[40 * i for i in range(5)], options={"bf": "2"})
     with open_source(str(path), role="visible", options=SourceOptions(offset_s=-0.25)) as source:
         assert [frame.time_s for frame in source] == pytest.approx([0.04 * i - 0.25 for i in range(5)], abs=1e-3)
+
+
+def test_the_rotation_a_phone_writes_down_is_applied(tmp_path: Path) -> None:
+    image = picture(0)
+    with av.open(str(tmp_path / "phone.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr0"
+        stream.set_display_rotation(90)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+        container.mux(stream.encode(None))
+    with open_source(str(tmp_path / "phone.mkv"), role="visible") as source:
+        assert (source.info.width, source.info.height) == (48, 64)
+        assert np.array_equal(next(iter(source)).image, np.rot90(image))
 
 
 def test_video_content_is_delivered_exactly(tmp_path: Path) -> None:
