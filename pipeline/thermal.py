@@ -38,8 +38,8 @@ class ThermalConfig:
     polarity: Literal["white-hot", "black-hot"] = "white-hot"
     low: float | None = None
     high: float | None = None
-    plateau: float = 0.5
-    smoothing_s: float = 0.8
+    plateau: float = 0.1
+    smoothing_s: float = 2.5
     max_step: float = 1.0
 
     def __post_init__(self) -> None:
