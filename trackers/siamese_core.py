@@ -38,6 +38,9 @@ class SiameseTrackerConfig:
         tracking_above: score from which a target counts as tracked.
         lost_below: score under which it counts as lost; between the two it is uncertain, or stays lost.
         frozen_after: a picture repeated so often without the slightest change comes from a frozen stream.
+        recovery: hold a lost target's place and size and look for it in the whole picture, and lower the score of
+            findings that do not look like it. False is the loop of the paper, which always moves on.
+        recovery_crops: further places searched for each lost target in a pair.
 
     Raises:
         InputError: a value is out of its range.
@@ -52,6 +55,8 @@ class SiameseTrackerConfig:
     tracking_above: float = 0.6
     lost_below: float = 0.25
     frozen_after: int = 12
+    recovery: bool = False
+    recovery_crops: int = 4
 
     def __post_init__(self) -> None:
         for name in ("window_influence", "learning_rate", "tracking_above", "lost_below"):
@@ -80,6 +85,9 @@ class TargetMemory:
         trust: how far each view is trusted; None where there is one view only.
         last_seen: for each modality the fingerprint of its last picture and how often it came without change.
         usable: which modalities showed something in the last pictures.
+        appearance: for each modality what the target looked like at first, (1, C, n, n); empty without recovery.
+        usual_similarity: how similar to that it is while tracked; None before the first time.
+        lost_pairs: for how many pairs it has been lost; 0 while it is not.
     """
 
     features: Features
@@ -89,6 +97,9 @@ class TargetMemory:
     trust: Trust | None = None
     last_seen: tuple[tuple[int, int], ...] = ()
     usable: tuple[bool, ...] = ()
+    appearance: Features = ()
+    usual_similarity: float | None = None
+    lost_pairs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +131,7 @@ def rank_proposals(
     boxes: NDArray[np.float32],
     sizes_wh: NDArray[np.float64],
     config: SiameseTrackerConfig,
+    window_influence: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Rank of every proposal: score times penalty, blended with the window; and the penalties.
 
@@ -128,6 +140,7 @@ def rank_proposals(
         boxes: (B, 4, A, H, W) ``cx, cy, w, h`` in search-crop pixels.
         sizes_wh: (B, 2) current size of each target in search-crop pixels.
         config: ``penalty_k`` and ``window_influence``.
+        window_influence: (B,) in place of the configured one.
 
     Returns:
         (2, B, A, H, W): ranks, penalties. Not finite where the proposal is not.
@@ -140,7 +153,9 @@ def rank_proposals(
         shape_change = _change((target_width / target_height) / (width / height))
         penalty = np.exp(-(shape_change * size_change - 1) * config.penalty_k)
         window = hanning_window(*score.shape[2:])
-        influence = config.window_influence
+        influence = (
+            np.float64(config.window_influence) if window_influence is None else window_influence[:, None, None, None]
+        )
         return np.stack((penalty * score * (1 - influence) + window * influence, penalty))
 
 
@@ -149,10 +164,11 @@ def choose_proposals(
     boxes: NDArray[np.float32],
     sizes_wh: NDArray[np.float64],
     config: SiameseTrackerConfig,
+    window_influence: NDArray[np.float64] | None = None,
 ) -> Proposals:
     """The best-ranked proposal of each target; arguments as in :func:`rank_proposals`."""
     batch = score.shape[0]
-    ranks, penalties = rank_proposals(score, boxes, sizes_wh, config).reshape(2, batch, -1)
+    ranks, penalties = rank_proposals(score, boxes, sizes_wh, config, window_influence).reshape(2, batch, -1)
     flat_boxes = boxes.reshape(batch, 4, -1)
     usable = np.isfinite(ranks) & np.isfinite(flat_boxes).all(1)
     ranks = np.where(usable, ranks, -np.inf)

@@ -1,9 +1,10 @@
-"""The tracker: pictures and boxes on one side, a siamese network's tensors on the other."""
+"""The tracker: where each target is, picture after picture."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from fusion.attention import PAPER
 from fusion.errors import InputError
 from trackers.box import Box, box_from_center, clip_box
-from trackers.networks.interface import Features, SiameseNetwork
+from trackers.networks.interface import SiameseNetwork
+from trackers.observer import Answers, Observer
+from trackers.recovery import confidence_of, later_usual, places_of_this_pair, search_places
 from trackers.reliability import Trust, answer_margins, blend_views, first_trust, later_trust
 from trackers.siamese_core import (
     Proposals,
@@ -24,18 +27,18 @@ from trackers.siamese_core import (
     next_status,
 )
 from trackers.state import ImagePair, Modality, TrackState, TrackStatus
-from trackers.subwindow import channel_average, crop_square, crops_to_tensor
-from trackers.views import (
-    FeatureFusion,
-    Images,
-    only_modality,
-    stacked_templates,
-    stacked_views,
-    usable_modalities,
-    usable_views,
-    views_of,
-    watch,
-)
+from trackers.subwindow import channel_average
+from trackers.views import FeatureFusion, Images, usable_modalities, usable_views, watch
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """What was found around B places: the chosen proposals, and how each view answered there, (V, B) or None."""
+
+    answers: Answers
+    proposals: Proposals
+    margins: NDArray[np.float64] | None
+    usable: tuple[bool, ...]
 
 
 class SiameseTracker:
@@ -65,6 +68,7 @@ class SiameseTracker:
         self.fusion = fusion
         self.device = device or torch.device("cpu")
         self.dtype = dtype
+        self._observer = Observer(network, config, fusion, self.device, dtype)
 
     def init(self, pair: ImagePair, box: Box) -> TrackState:
         """State of a new target at ``box`` (pixels of ``pair.visible_bgr``).
@@ -88,15 +92,12 @@ class SiameseTracker:
         """States of several targets on the next pair, through one batched backbone pass."""
         if not states:
             return []
-        memories, proposals = self.advance([state.template for state in states], self.images_of(pair))
+        images = self.images_of(pair)
+        if self.config.recovery:
+            return self._update_and_recover(states, images)
+        memories, proposals = self.advance([state.template for state in states], images)
         return [
-            TrackState(
-                box=box_from_center(memory.center_xy, memory.size_wh),
-                score=min(max(score, 0.0), 1.0),
-                status=next_status(state.status, score, self.config),
-                template=memory,
-                seen_in=self._seen_in(memory.usable),
-            )
+            self._state(memory, score, next_status(state.status, score, self.config))
             for state, memory, score in zip(states, memories, proposals.scores.tolist(), strict=True)
         ]
 
@@ -120,60 +121,128 @@ class SiameseTracker:
             last_seen=watch(images),
             usable=(True,) * len(images),
         )
-        side = max(1, round(context_side(size_wh, self.config.context_amount)))
-        views = self._views(images, [memory], [side], self.config.exemplar_size)
-        with torch.inference_mode():
-            memory = replace(memory, features=self.network.encode_template(stacked_views(views)))
-        if len(views) == 1:
+        features, appearance = self._observer.templates(images, memory)
+        memory = replace(memory, features=features, appearance=appearance if self.config.recovery else ())
+        if self.fusion != "adaptive" or len(images) == 1:
             return memory
         # The template on its own picture shows where else each view answers.
-        score, boxes = self._answers([memory], images, memory.usable)
-        margins = answer_margins(score[:, 0], boxes[:, 0], self._in_crop([memory]).repeat(len(views), axis=0))
-        return replace(memory, trust=first_trust(margins))
+        answers = self._observer.answers([memory], images, memory.usable)
+        place = self._in_crop([memory]).repeat(len(answers.score), axis=0)
+        return replace(memory, trust=first_trust(answer_margins(answers.score[:, 0], answers.boxes[:, 0], place)))
 
     def advance(self, memories: Sequence[TargetMemory], images: Images) -> tuple[list[TargetMemory], Proposals]:
-        """Find every target on the next pictures: their new memories and the proposals these came from."""
+        """The paper's step: move every target to the best proposal, whatever its score.
+
+        Returns:
+            The new memories, and the proposals they came from.
+        """
+        seen, usable = self._watch(memories, images)
+        finding = self._find(memories, images, usable)
+        moved = [
+            replace(self._moved(memory, finding, index, images), last_seen=seen, usable=usable)
+            for index, memory in enumerate(memories)
+        ]
+        return moved, finding.proposals
+
+    def _update_and_recover(self, states: Sequence[TrackState], images: Images) -> list[TrackState]:
+        """As :meth:`advance`, but what does not look like the target moves nothing, and lost targets are looked for."""
+        memories: list[TargetMemory] = [state.template for state in states]
+        seen, usable = self._watch(memories, images)
+        places = [[memory, *self._elsewhere(memory, images)] for memory in memories]
+        entries = [entry for each in places for entry in each]
+        # A lost target may be anywhere: no preference for its old place.
+        influence = np.asarray([0.0 if entry.lost_pairs else self.config.window_influence for entry in entries])
+        finding = self._find(entries, images, usable, influence)
+        similarities = self._observer.similarities(entries, finding.answers, finding.proposals.boxes, usable)
+        trust = [
+            confidence_of(score, similarity, entry.usual_similarity)
+            for score, similarity, entry in zip(
+                finding.proposals.scores.tolist(), similarities.tolist(), entries, strict=True
+            )
+        ]
+        ends = list(accumulate(len(each) for each in places))
+        updated = []
+        for state, memory, each, end in zip(states, memories, places, ends, strict=True):
+            best = max(range(end - len(each), end), key=trust.__getitem__)
+            confidence = trust[best]
+            status = next_status(state.status, confidence, self.config)
+            if status is TrackStatus.LOST:
+                memory = replace(memory, lost_pairs=memory.lost_pairs + 1)
+            else:
+                memory = replace(self._moved(entries[best], finding, best, images), lost_pairs=0)
+                if state.status is TrackStatus.LOST:
+                    # Believed for now; the next picture has to confirm it.
+                    status = TrackStatus.UNCERTAIN
+                elif status is TrackStatus.TRACKING:
+                    usual = later_usual(memory.usual_similarity, float(similarities[best]))
+                    memory = replace(memory, usual_similarity=usual)
+            updated.append(self._state(replace(memory, last_seen=seen, usable=usable), confidence, status))
+        return updated
+
+    def _watch(
+        self, memories: Sequence[TargetMemory], images: Images
+    ) -> tuple[tuple[tuple[int, int], ...], tuple[bool, ...]]:
         seen = watch(images, [memory.last_seen for memory in memories])
-        usable = usable_modalities(images, seen, self.config.frozen_after)
-        score, boxes = self._answers(memories, images, usable)
-        in_crop = self._in_crop(memories)
-        trusts: list[Trust | None] = [memory.trust for memory in memories]
-        if len(score) == 1:
-            proposals = choose_proposals(score[0], boxes[0], in_crop[:, 2:], self.config)
-        else:
-            views = usable_views(usable)
-            weights = np.stack([_weights(memory.trust, views) for memory in memories], axis=1)
-            proposals = choose_proposals(*blend_views(score, boxes, weights), in_crop[:, 2:], self.config)
-            margins = np.stack([answer_margins(*view, proposals.boxes) for view in zip(score, boxes, strict=True)])
-            trusts = [
-                later_trust(memory.trust, margins[:, index], views) if memory.trust else None
-                for index, memory in enumerate(memories)
-            ]
+        return seen, usable_modalities(images, seen, self.config.frozen_after)
+
+    def _elsewhere(self, memory: TargetMemory, images: Images) -> list[TargetMemory]:
+        """Further places to look for a lost target in this pair, as memories that are there."""
+        if not memory.lost_pairs:
+            return []
         height, width = images[0].shape[:2]
-        moved = []
-        for index, (memory, trust) in enumerate(zip(memories, trusts, strict=True)):
-            center_xy, size_wh = move_target(
-                memory.center_xy,
-                memory.size_wh,
-                proposal_in_crop=proposals.boxes[index],
-                crop_scale=self._crop_scale(memory),
-                size_rate=float(proposals.penalties[index] * proposals.scores[index]) * self.config.learning_rate,
-                picture_wh=(width, height),
-            )
-            moved.append(
-                replace(memory, center_xy=center_xy, size_wh=size_wh, trust=trust, last_seen=seen, usable=usable)
-            )
-        return moved, proposals
+        side = context_side(memory.size_wh, self.config.context_amount)
+        side *= self.config.instance_size / self.config.exemplar_size
+        places = search_places(memory.center_xy, side, (width, height))
+        chosen = places_of_this_pair(places, memory.lost_pairs, self.config.recovery_crops)
+        return [replace(memory, center_xy=place) for place in chosen]
 
-    def _seen_in(self, usable: tuple[bool, ...]) -> Modality:
-        if self.modality is not Modality.FUSED or all(usable) or not self._can_fall_back:
-            return self.modality
-        return Modality.RGB if usable[0] else Modality.IR
+    def _find(
+        self,
+        memories: Sequence[TargetMemory],
+        images: Images,
+        usable: tuple[bool, ...],
+        window_influence: NDArray[np.float64] | None = None,
+    ) -> _Finding:
+        answers = self._observer.answers(memories, images, usable)
+        sizes = self._in_crop(memories)[:, 2:]
+        if len(answers.score) == 1:
+            proposals = choose_proposals(answers.score[0], answers.boxes[0], sizes, self.config, window_influence)
+            return _Finding(answers, proposals, None, usable)
+        weights = np.stack([_known(memory.trust).weights(usable_views(usable)) for memory in memories], axis=1)
+        score, boxes = blend_views(answers.score, answers.boxes, weights)
+        proposals = choose_proposals(score, boxes, sizes, self.config, window_influence)
+        views = zip(answers.score, answers.boxes, strict=True)
+        margins = np.stack([answer_margins(*view, proposals.boxes) for view in views])
+        return _Finding(answers, proposals, margins, usable)
 
-    @property
-    def _can_fall_back(self) -> bool:
-        # The other fusions mix the modalities in the template already.
-        return self.fusion in ("adaptive", "gate")
+    def _moved(self, memory: TargetMemory, finding: _Finding, index: int, images: Images) -> TargetMemory:
+        height, width = images[0].shape[:2]
+        proposals = finding.proposals
+        center_xy, size_wh = move_target(
+            memory.center_xy,
+            memory.size_wh,
+            proposal_in_crop=proposals.boxes[index],
+            crop_scale=self._crop_scale(memory),
+            size_rate=float(proposals.penalties[index] * proposals.scores[index]) * self.config.learning_rate,
+            picture_wh=(width, height),
+        )
+        trust = memory.trust
+        if finding.margins is not None:
+            trust = later_trust(_known(trust), finding.margins[:, index], usable_views(finding.usable))
+        return replace(memory, center_xy=center_xy, size_wh=size_wh, trust=trust)
+
+    def _state(self, memory: TargetMemory, score: float, status: TrackStatus) -> TrackState:
+        seen_in = self.modality
+        # Other fusions mix the modalities in the template already and cannot do without one.
+        if self.modality is Modality.FUSED and self.fusion in ("adaptive", "gate") and not all(memory.usable):
+            seen_in = Modality.RGB if memory.usable[0] else Modality.IR
+        return TrackState(
+            box=box_from_center(memory.center_xy, memory.size_wh),
+            score=min(max(score, 0.0), 1.0),
+            status=status,
+            template=memory,
+            seen_in=seen_in,
+        )
 
     def _crop_scale(self, memory: TargetMemory) -> float:
         return self.config.exemplar_size / context_side(memory.size_wh, self.config.context_amount)
@@ -184,49 +253,8 @@ class SiameseTracker:
             [(0.0, 0.0, *(self._crop_scale(memory) * side for side in memory.size_wh)) for memory in memories]
         )
 
-    def _answers(
-        self, memories: Sequence[TargetMemory], images: Images, usable: tuple[bool, ...]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Scores (V, B, A, H, W) and boxes (V, B, 4, A, H, W) of V views around B targets."""
-        config = self.config
-        zoom = config.instance_size / config.exemplar_size
-        sides = [max(1, round(context_side(memory.size_wh, config.context_amount) * zoom)) for memory in memories]
-        views = self._views(images, memories, sides, config.instance_size)
-        with torch.inference_mode():
-            template = stacked_templates([memory.features for memory in memories])
-            search = stacked_views(views)
-            if self.fusion == "gate" and not all(usable):
-                only, count = usable.index(True), len(images)
-                template, search = only_modality(template, only, count), only_modality(search, only, count)
-            response = self.network.respond(template, search)
-            # One transfer instead of two: on a GPU each of them waits for the device.
-            both = torch.cat((response.score.unsqueeze(1), response.boxes), dim=1)
-        found = both.float().cpu().numpy()
-        found = found.reshape(len(views), len(memories), *found.shape[1:])
-        return found[:, :, 0], found[:, :, 1:]
 
-    def _views(
-        self, images: Images, memories: Sequence[TargetMemory], sides: Sequence[int], output_size_px: int
-    ) -> list[Features]:
-        # One backbone batch for all modalities and targets: modality-major, so that a chunk is a modality.
-        crops = [
-            crop_square(
-                image,
-                memory.center_xy,
-                source_size_px=side,
-                output_size_px=output_size_px,
-                fill=memory.fills[modality],
-            )
-            for modality, image in enumerate(images)
-            for memory, side in zip(memories, sides, strict=True)
-        ]
-        with torch.inference_mode():
-            levels = self.network.extract(crops_to_tensor(crops, self.device).to(self.dtype))
-            modalities = list(zip(*(level.chunk(len(images)) for level in levels), strict=True))
-            return views_of(modalities, self.fusion)
-
-
-def _weights(trust: Trust | None, usable: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _known(trust: Trust | None) -> Trust:
     if trust is None:
         raise ValueError("this state was made by a tracker with another fusion")
-    return trust.weights(usable)
+    return trust

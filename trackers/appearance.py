@@ -1,0 +1,60 @@
+"""Does what was found look like the target? Similarity of backbone features, read where the search found something.
+
+The classification score says "this looks like an object of the kind the template shows"; neighbours of the same kind
+score high too. The features themselves are more particular. They are those of the search crop, so this costs no
+further pass through the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trackers.networks.interface import Features
+from trackers.networks.neck import center_crop
+
+
+def appearance_of(template: Features) -> Tensor:
+    """What to remember of a template's looks: the central half of its coarsest features, (B, C, n, n)."""
+    features = template[-1]
+    return center_crop(features, max(1, features.shape[-1] // 2)).float()
+
+
+def similarity_at(appearance: Tensor, search: Features, centers_px: Tensor, *, search_size_px: int) -> Tensor:
+    """Cosine similarity of remembered looks with those at a place of the search crops.
+
+    Args:
+        appearance: (B, C, n, n) of :func:`appearance_of`.
+        search: search features of every scale; the coarsest (B, C, H, W) are read.
+        centers_px: (B, 2) x, y in search-crop pixels relative to the crop centre.
+        search_size_px: side of the search crops, whose pixels are as large as the template crops.
+
+    Returns:
+        (B,), -1..1.
+    """
+    features = search[-1].float()
+    batch, _, rows, columns = features.shape
+    side = appearance.shape[-1]
+    # Both crops are cut at one scale and the template's n central cells are about half of it.
+    step_px = _cell_px(search_size_px, columns)
+    offsets = (torch.arange(side, device=features.device, dtype=torch.float32) - (side - 1) / 2) * step_px
+    x = centers_px[:, 0, None, None] + offsets[None, None, :].expand(batch, side, side)
+    y = centers_px[:, 1, None, None] + offsets[None, :, None].expand(batch, side, side)
+    # Pixels to the -1..1 between the outermost cell centres.
+    grid = torch.stack((x / (step_px * (columns - 1) / 2), y / (step_px * (rows - 1) / 2)), dim=-1)
+    found = functional.grid_sample(features, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return functional.cosine_similarity(found.flatten(1), appearance.flatten(1), dim=1)
+
+
+def mean_similarity(similarities: Sequence[Tensor], usable: Sequence[bool]) -> Tensor:
+    """Mean over the usable modalities of (B,) similarities."""
+    chosen = [value for value, use in zip(similarities, usable, strict=True) if use]
+    return torch.stack(chosen or list(similarities)).mean(0)
+
+
+def _cell_px(size_px: int, cells: int) -> float:
+    # Strides of the networks here are powers of two: 255 px make 16 cells of 16 px or 31 of 8 px.
+    return float(2 ** round(torch.log2(torch.tensor(size_px / cells)).item()))

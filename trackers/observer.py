@@ -1,0 +1,123 @@
+"""The only place where pictures become tensors: crops into the network, answers out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trackers.appearance import appearance_of, mean_similarity, similarity_at
+from trackers.networks.interface import Features, SiameseNetwork
+from trackers.siamese_core import SiameseTrackerConfig, TargetMemory, context_side
+from trackers.subwindow import crop_square, crops_to_tensor
+from trackers.views import (
+    FeatureFusion,
+    Images,
+    only_modality,
+    stacked_templates,
+    stacked_views,
+    views_of,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a network sees of B targets in V views.
+
+    Attributes:
+        score: (V, B, A, H, W) probability.
+        boxes: (V, B, 4, A, H, W) ``cx, cy, w, h`` in search-crop pixels relative to the crop centre.
+        modalities: search features (B, C, H, W) of every scale, for each modality.
+    """
+
+    score: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    modalities: list[Features]
+
+
+class Observer:
+    """Crops of targets through a network; arguments as of :class:`trackers.siamese_tracker.SiameseTracker`."""
+
+    def __init__(
+        self,
+        network: SiameseNetwork,
+        config: SiameseTrackerConfig,
+        fusion: FeatureFusion,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self._network = network
+        self._config = config
+        self._fusion = fusion
+        self._device = device
+        self._dtype = dtype
+
+    def templates(self, images: Images, memory: TargetMemory) -> tuple[Features, Features]:
+        """Template tensors (V, ...) of a target, and what it looks like in each modality."""
+        side = max(1, round(context_side(memory.size_wh, self._config.context_amount)))
+        modalities = self._extract(images, [memory], [side], self._config.exemplar_size)
+        with torch.inference_mode():
+            features = self._network.encode_template(stacked_views(views_of(modalities, self._fusion)))
+            return features, tuple(appearance_of(levels) for levels in modalities)
+
+    def answers(self, memories: Sequence[TargetMemory], images: Images, usable: Sequence[bool]) -> Answers:
+        """What the network sees around each target."""
+        config = self._config
+        zoom = config.instance_size / config.exemplar_size
+        sides = [max(1, round(context_side(memory.size_wh, config.context_amount) * zoom)) for memory in memories]
+        modalities = self._extract(images, memories, sides, config.instance_size)
+        with torch.inference_mode():
+            views = views_of(modalities, self._fusion)
+            template, search = stacked_templates([memory.features for memory in memories]), stacked_views(views)
+            if self._fusion == "gate" and not all(usable):
+                only, count = list(usable).index(True), len(images)
+                template, search = only_modality(template, only, count), only_modality(search, only, count)
+            response = self._network.respond(template, search)
+            # One transfer instead of two: on a GPU each of them waits for the device.
+            both = torch.cat((response.score.unsqueeze(1), response.boxes), dim=1)
+        found = both.float().cpu().numpy()
+        found = found.reshape(len(views), len(memories), *found.shape[1:])
+        return Answers(found[:, :, 0], found[:, :, 1:], modalities)
+
+    def similarities(
+        self,
+        memories: Sequence[TargetMemory],
+        answers: Answers,
+        boxes_in_crop: NDArray[np.float64],
+        usable: Sequence[bool],
+    ) -> NDArray[np.float64]:
+        """How much each finding (B, 4) looks like its target did at first, (B,), -1..1."""
+        centers = torch.from_numpy(boxes_in_crop[:, :2].astype(np.float32)).to(self._device)
+        with torch.inference_mode():
+            each = [
+                similarity_at(
+                    torch.cat([memory.appearance[index] for memory in memories]),
+                    levels,
+                    centers,
+                    search_size_px=self._config.instance_size,
+                )
+                for index, levels in enumerate(answers.modalities)
+            ]
+            return mean_similarity(each, usable).double().cpu().numpy()
+
+    def _extract(
+        self, images: Images, memories: Sequence[TargetMemory], sides: Sequence[int], output_size_px: int
+    ) -> list[Features]:
+        # One backbone batch for all modalities and targets: modality-major, so that a chunk is a modality.
+        crops = [
+            crop_square(
+                image,
+                memory.center_xy,
+                source_size_px=side,
+                output_size_px=output_size_px,
+                fill=memory.fills[modality],
+            )
+            for modality, image in enumerate(images)
+            for memory, side in zip(memories, sides, strict=True)
+        ]
+        with torch.inference_mode():
+            levels = self._network.extract(crops_to_tensor(crops, self._device).to(self._dtype))
+            return list(zip(*(level.chunk(len(images)) for level in levels), strict=True))
