@@ -21,7 +21,7 @@ from pipeline.sources.live_state import LiveConfig, LiveState
 from tests.pipeline.rtsp_server import RtspServer
 
 QUICK = LiveConfig(
-    watchdog_s=0.4, open_timeout_s=1.0, read_timeout_s=0.4, backoff_s=0.1, backoff_limit_s=0.3, give_up_s=2.5
+    watchdog_s=0.4, open_timeout_s=1.0, read_timeout_s=0.4, backoff_s=0.1, backoff_limit_s=0.3, give_up_s=1.8
 )
 
 
@@ -129,7 +129,7 @@ def test_jitter_does_not_move_the_times() -> None:
     server = RtspServer()
     server.faults.jitter_s = 0.02
     with server, open_camera(server) as source:
-        frames = frames_until(source, lambda frame: frame.index >= 60)
+        frames = frames_until(source, lambda frame: frame.index >= 45)
     steps = np.diff([frame.time_s for frame in frames[20:]])
     late = np.diff([frame.arrival_s for frame in frames[20:]])
     assert np.abs(steps - 1 / 30).max() < 0.02
@@ -187,7 +187,7 @@ def pairs_until(stream: LivePairStream, wanted: Callable[[FramePair], bool], lim
 @pytest.mark.parametrize("fps", [30.0, 25.0, 9.0])
 def test_two_streams_pair_at_different_rates(fps: float) -> None:
     with RtspServer() as first, RtspServer(fps=fps) as second, open_both(first, second) as stream:
-        pairs = pairs_until(stream, lambda pair: pair.index >= 90)
+        pairs = pairs_until(stream, lambda pair: pair.index >= 60)
     settled = pairs[15:]
     assert sum(pair.status is PairStatus.PAIRED for pair in settled) >= 0.95 * len(settled)
     assert max(abs(pair.dt_s) for pair in settled) <= 0.6 / fps + 1e-6
