@@ -148,7 +148,9 @@ def _sheet(index: int, pair: StillPair, fused: Mapping[str, Sequence[Path]], res
 
 def _note(scores: MethodScores, index: int) -> str:
     columns = next(iter(scores.per_image.values()))
-    return "  ".join(f"{metric} {columns[metric][index]:.3f}" for metric in ("En", "FMI_w", "SSIMa", "VIF"))
+    shown = ("En", "FMI_w", "SSIMa", "VIF")
+    # A name and its number stay on one line.
+    return " ".join(f"{metric}\N{NO-BREAK SPACE}{columns[metric][index]:.3f}" for metric in shown)
 
 
 def matched_tone(picture: NDArray[np.uint8], reference: NDArray[np.floating]) -> NDArray[np.float32]:
