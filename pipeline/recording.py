@@ -16,6 +16,8 @@ from fusion.errors import InputError, RunError
 from fusion.factory import build_fuser
 from fusion.fuser import Fuser
 from pipeline.assemble import PairStream, open_pairs
+from pipeline.frames import StreamResult
+from pipeline.live_pairs import LivePairStream
 from pipeline.outputs import check_output_folder, prepare_output_folder
 from pipeline.overlay import Overlay
 from pipeline.progress import Progress
@@ -25,7 +27,7 @@ from pipeline.sinks.summary import RunStatistics, library_versions, timing_field
 from pipeline.sinks.truth import TruthSink
 from pipeline.sinks.video import VideoSink
 from pipeline.sources.synthetic import SyntheticScene, SyntheticSource
-from pipeline.stream import PairProcessor, run_stream
+from pipeline.stream import PairProcessor, in_real_time, run_stream
 from trackers.box import Box
 from trackers.state import Modality, Tracker
 
@@ -76,8 +78,6 @@ def record_stream(
     with ExitStack() as opened:
         pairs = opened.enter_context(open_pairs(settings.source))
         settings = _with_usable_modality(settings, pairs, say)
-        for warning in pairs.warnings:
-            say(f"warning: {warning}")
         check_output_folder(folder, overwrite=overwrite)
         targets = _targets(settings, pairs)
         if not targets.boxes and settings.tracking.method != "none":
@@ -98,7 +98,8 @@ def _run(
     stop: threading.Event,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    known_warnings = set(pairs.warnings)
+    announcer = _Announcer(pairs, say)
+    live = settings.source.live if settings.live is None else settings.live
     statistics = RunStatistics()
     truth = TruthSink(targets.truth) if targets.truth else None
     total = min(filter(None, (pairs.info.length, settings.recording.max_pairs)), default=None)
@@ -118,13 +119,14 @@ def _run(
             results = ResultsWriter(folder / RESULTS_NAME)
             closing.callback(results.close)
             run_stream(
-                pairs,
+                in_real_time(pairs) if live and not settings.source.live else pairs,
                 processor,
-                [video, results, *([truth] if truth else [])],
+                [video, results, *([truth] if truth else []), announcer],
                 statistics=statistics,
                 stop=stop,
                 progress=closing.enter_context(Progress("pairs", total)),
-                live=bool(settings.live),
+                live=live,
+                read_ms=lambda: sum(pairs.stage_ms.values()),
                 max_pairs=settings.recording.max_pairs,
             )
         if not statistics.pairs and not stop.is_set():
@@ -137,13 +139,11 @@ def _run(
         exit_code = 130
         raise
     finally:
-        for warning in pairs.warnings:
-            if warning not in known_warnings:
-                say(f"warning: {warning}")
+        announcer.announce()
         summary = {
             **timing_fields(statistics, time.perf_counter() - begin_s),
             "unpaired": pairs.stats.unpaired,
-            "dropped": pairs.stats.dropped + statistics.dropped,
+            "dropped": pairs.stats.dropped + statistics.dropped + _dropped_before_pairing(pairs),
             "fuser": settings.fusion.method,
             "tracker": settings.tracking.method,
             "modality": settings.tracking.modality.value,
@@ -160,6 +160,35 @@ def _run(
                 raise
             say(f"warning: {SUMMARY_NAME} could not be written ({error.strerror})")
     return summary
+
+
+class _Announcer:
+    """Says each warning of the sources once, as soon as the next result comes."""
+
+    def __init__(self, pairs: PairStream, say: Callable[[str], None]) -> None:
+        self._pairs = pairs
+        self._say = say
+        self._said: set[str] = set()
+        self.announce()
+
+    def announce(self) -> None:
+        """Say what is new."""
+        for warning in self._pairs.warnings:
+            if warning not in self._said:
+                self._said.add(warning)
+                self._say(f"warning: {warning}")
+
+    def write(self, result: StreamResult) -> None:
+        """Look for new warnings."""
+        self.announce()
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def _dropped_before_pairing(pairs: PairStream) -> int:
+    """Frames of live sources that nobody could take in time."""
+    return pairs.live_stats.inbox_dropped if isinstance(pairs, LivePairStream) else 0
 
 
 def _with_usable_modality(settings: StreamSettings, pairs: PairStream, say: Callable[[str], None]) -> StreamSettings:

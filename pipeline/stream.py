@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -136,6 +136,7 @@ def run_stream(
     progress: Progress,
     live: bool = False,
     max_pairs: int | None = None,
+    read_ms: Callable[[], float] | None = None,
 ) -> None:
     """Carry every pair through ``processor`` to ``sinks`` until the pairs end or ``stop`` is set.
 
@@ -148,13 +149,15 @@ def run_stream(
         progress: counts written results.
         live: of pairs that wait, only the newest counts; the others are dropped and counted.
         max_pairs: end after so many results; None goes on to the end.
+        read_ms: how long the newest pair took to read, without waiting for a camera, in milliseconds; None
+            measures the time until it came.
 
     Raises:
         InputError, RunError, OSError: of reading, processing or writing; every result before it is written.
     """
     incoming: Handover[_Read] = Handover(1 if live else _PAIRS_AHEAD, latest_wins=live)
     outgoing: Handover[tuple[StreamResult, float]] = Handover(_RESULTS_BEHIND)
-    reader = threading.Thread(target=_read_pairs, args=(pairs, incoming), name="pairs", daemon=True)
+    reader = threading.Thread(target=_read_pairs, args=(pairs, incoming, read_ms), name="pairs", daemon=True)
     writer = threading.Thread(
         target=_write_results, args=(outgoing, sinks, statistics, progress), name="results", daemon=True
     )
@@ -178,7 +181,15 @@ def run_stream(
     outgoing.raise_receiver_error()
 
 
-def _read_pairs(pairs: Iterable[FramePair], outgoing: Handover[_Read]) -> None:
+def in_real_time(pairs: Iterable[FramePair]) -> Iterator[FramePair]:
+    """Recorded pairs, each not before its time, as if they came from cameras."""
+    begin_s = time.monotonic()
+    for pair in pairs:
+        time.sleep(max(0.0, begin_s + pair.time_s - time.monotonic()))
+        yield pair
+
+
+def _read_pairs(pairs: Iterable[FramePair], outgoing: Handover[_Read], read_ms: Callable[[], float] | None) -> None:
     iterator = iter(pairs)
     failure: BaseException | None = None
     try:
@@ -188,7 +199,8 @@ def _read_pairs(pairs: Iterable[FramePair], outgoing: Handover[_Read]) -> None:
             ready_s = time.perf_counter()
             if pair is None:
                 break
-            outgoing.put(_Read(pair, (ready_s - begin_s) * 1e3, ready_s))
+            decode_ms = (ready_s - begin_s) * 1e3 if read_ms is None else read_ms()
+            outgoing.put(_Read(pair, decode_ms, ready_s))
     except HandoverClosed:
         pass
     except BaseException as error:  # raised again in the thread that waits for the pairs
