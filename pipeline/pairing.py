@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from fusion.errors import InputError
+from fusion.errors import InputError, RunError
 from pipeline.frames import Frame, PairStatus
 from pipeline.sources.base import Role
 
@@ -350,17 +350,26 @@ def pair_offline(
 
     Yields:
         One decision per reference frame (none for dropped ones), in order.
+
+    Raises:
+        RunError: a stream broke; raised after the last pair, for the other stream is followed to its end.
     """
     pairer = pairer or Pairer(replace(config or PairerConfig(), max_wait_s=None))
     streams: dict[Role, Iterator[Frame]] = {"visible": iter(visible_frames), "thermal": iter(thermal_frames)}
     latest_s: dict[Role, float] = {"visible": -math.inf, "thermal": -math.inf}
+    failure: RunError | None = None
     while streams:
         # The stream that lags behind is read next; on a tie the visible one, so the order is always the same.
         role = min(streams, key=lambda name: latest_s[name])
-        frame = next(streams[role], None)
+        try:
+            frame = next(streams[role], None)
+        except RunError as error:
+            failure, frame = failure or error, None
         if frame is None:
             del streams[role]
             yield from pairer.end(role)
             continue
         latest_s[role] = frame.time_s
         yield from pairer.push(role, frame)
+    if failure is not None:
+        raise failure

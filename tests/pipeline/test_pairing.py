@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusion.errors import InputError
+from fusion.errors import InputError, RunError
 from pipeline.clock import ClockMapper
 from pipeline.frames import Frame, PairStatus
 from pipeline.pairing import PairedFrames, Pairer, PairerConfig, pair_offline
@@ -146,6 +146,18 @@ def test_a_shorter_thermal_stream_leaves_single_frames_and_a_shorter_visible_one
     pairs, pairer = run(regular(30, 20), regular(30, 60), PairerConfig(), 1 / 30)
     assert len(pairs) == 20
     assert pairer.stats().unused == 40
+
+
+def test_a_stream_that_breaks_ends_and_the_error_comes_after_the_last_pair() -> None:
+    def breaking() -> Iterator[Frame]:
+        yield from regular(30, 5)
+        raise RunError("damaged")
+
+    pairs = []
+    with pytest.raises(RunError, match="damaged"):
+        for pair in pair_offline(regular(30, 20), breaking(), PairerConfig()):
+            pairs.append(pair)  # noqa: PERF402 - what came before the error counts
+    assert [pair.status for pair in pairs] == [PairStatus.PAIRED] * 5 + [PairStatus.SINGLE] * 15
 
 
 def test_memory_stays_bounded_while_one_stream_starts_late() -> None:
