@@ -173,4 +173,8 @@ def executor(arguments: argparse.Namespace) -> Executor:
     """Where the jobs run."""
     from trackers.evaluation.evaluation import local_executor
 
+    if arguments.ray:
+        from trackers.evaluation.cluster import ray_executor
+
+        return ray_executor(arguments.ray)
     return local_executor(arguments.workers)

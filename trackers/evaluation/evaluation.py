@@ -74,6 +74,42 @@ def evaluate(
         RunError: a tracker failed; the sequences are named, everything that ended well is kept.
     """
     choose_interval(scoring.interval, dataset)
+    done = run_missing(dataset, specs, out, options, execute=execute, builder=builder, overwrite=overwrite)
+    table = score_results(
+        dataset,
+        out / "results",
+        [spec.name for spec in specs],
+        out,
+        scoring,
+        configuration={
+            "runs": json.dumps(asdict(options)),
+            **done.made_by,
+            **(configuration or {}),
+        },
+    )
+    return EvaluationSummary(table=table, kept=done.kept, ran=done.ran)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """Jobs that were there, jobs run now, and what each tracker is made of, in words."""
+
+    kept: int
+    ran: int
+    made_by: Mapping[str, str]
+
+
+def run_missing(
+    dataset: Dataset,
+    specs: tuple[TrackerSpec, ...],
+    out: Path,
+    options: RunOptions,
+    *,
+    execute: Executor,
+    builder: Builder = build,
+    overwrite: bool = False,
+) -> Done:
+    """Run what is missing of ``out/results``; arguments and errors as in :func:`evaluate`."""
     check_names(specs)
     for sequence in dataset.sequences:
         for modality in sorted({spec.modality for spec in specs}):
@@ -95,19 +131,7 @@ def evaluate(
         failures = execute(missing, results, options, log.done) if missing else []
     if failures:
         raise RunError(_describe(failures, len(jobs) - len(failures), len(jobs), out))
-    table = score_results(
-        dataset,
-        results,
-        [spec.name for spec in specs],
-        out,
-        scoring,
-        configuration={
-            "runs": json.dumps(asdict(options)),
-            **made_by,
-            **(configuration or {}),
-        },
-    )
-    return EvaluationSummary(table=table, kept=len(jobs) - len(missing), ran=len(missing))
+    return Done(kept=len(jobs) - len(missing), ran=len(missing), made_by=made_by)
 
 
 def _made_by(description: Mapping[str, Any]) -> str:

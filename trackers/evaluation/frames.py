@@ -40,6 +40,11 @@ class FrameSource(Protocol):
         ...
 
 
+def needed_channels(modality: Modality) -> tuple[ChannelName, ...]:
+    """The channels that a modality looks at."""
+    return _NEEDED[modality]
+
+
 class SequenceFrames:
     """Reads the channels that a modality needs from the files of a sequence."""
 

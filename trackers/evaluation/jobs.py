@@ -42,10 +42,11 @@ class JobReport:
 
 def is_done(results: Path, job: Job, options: RunOptions) -> bool:
     """Whether the result files that are there are all that is needed."""
-    return runs_suffice(_texts(results, job), options)
+    return runs_suffice(read_runs(results, job), options)
 
 
-def _texts(results: Path, job: Job) -> list[str]:
+def read_runs(results: Path, job: Job) -> list[str]:
+    """Texts of the runs that are there, by repetition."""
     paths = find_repetitions(results, job.spec.name, job.sequence.name)
     return [path.read_text(encoding="utf-8") for path in paths]
 
@@ -64,7 +65,7 @@ def do_job(
         InputError: a picture or a box to start with is unusable.
     """
     begin = time.perf_counter()
-    texts = _texts(results, job)
+    texts = read_runs(results, job)
     frames = SequenceFrames(job.sequence, job.spec.modality)
     runs = 0
     tracker_s = 0.0
@@ -87,7 +88,7 @@ def write_run(results: Path, job: Job, repetition: int, run: Run) -> str:
     """Write a finished run in one step, its times first; returns the text of the result file."""
     path = result_file(results, job.spec.name, job.sequence.name, repetition)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(f"{line}\n" for line in run.lines)
+    text = run.text
     times = path.with_name(f"{path.stem}_time.value")
     times.write_text("".join(f"{seconds:.6f}\n" for seconds in run.seconds), encoding="utf-8")
     partial = path.with_suffix(".partial")

@@ -26,6 +26,7 @@ TOOLKIT_VERSION = "0.7.4"
 
 _ANALYSIS_TIMEOUT_S = 3600
 _SENSITIVITY = 100
+_CONCLUDED = "Evaluation concluded successfuly"  # sic
 # The environment that keeps 0.7.4 honest: readable results, and no stale figures out of a cache.
 _ENVIRONMENT = {"VOT_RESULTS_BINARY": "false", "VOT_PERSISTENT_CACHE": "false", "OMP_NUM_THREADS": "1"}
 
@@ -121,6 +122,20 @@ def run_analysis(python: Path, workspace: Path, trackers: Sequence[str]) -> dict
     results = json.loads(target.read_text(encoding="utf-8"))["results"][EXPERIMENT]
     names = [analysis["name"] for analysis in results["parameters"]["analyses"]]
     return dict(zip(names, results["results"], strict=True))
+
+
+def run_evaluation(python: Path, workspace: Path, tracker: str, *, timeout_s: float = _ANALYSIS_TIMEOUT_S) -> Path:
+    """Let the toolkit run a tracker of its workspace over TraX, and return the folder of its results.
+
+    Raises:
+        RunError: the toolkit did not say that the evaluation concluded (its exit code is 0 either way).
+    """
+    log_file = workspace / "evaluate.log"
+    command = [str(python), "-m", "vot", "evaluate", tracker, "--workspace", str(workspace)]
+    log = run_toolkit(command, log_file, timeout_s=timeout_s)
+    if _CONCLUDED not in log:
+        raise RunError(f"the official toolkit did not finish with {tracker}: {_last_words(log)} (log: {log_file})")
+    return workspace / "results" / tracker / EXPERIMENT
 
 
 def run_toolkit(command: Sequence[str], log: Path, *, timeout_s: float) -> str:

@@ -65,6 +65,11 @@ class Run:
         self.seconds.append(seconds)
 
     @property
+    def text(self) -> str:
+        """The run as a result file has it."""
+        return "".join(f"{line}\n" for line in self.lines)
+
+    @property
     def failures(self) -> int:
         """How often the target was lost."""
         return self.lines.count(format_line(Code.FAILURE))

@@ -41,6 +41,7 @@ class TrackerSpec:
         weights: checkpoint in place of the tracker's own.
         overrides: settings of the tracker that differ from its preset, as (name, value).
         device: where it runs.
+        label: tells apart results of the same tracker with other settings.
     """
 
     tracker: str
@@ -50,6 +51,7 @@ class TrackerSpec:
     weights: Path | None = None
     overrides: tuple[tuple[str, float | int | bool], ...] = ()
     device: str = "cpu"
+    label: str = ""
 
     @property
     def name(self) -> str:
@@ -58,6 +60,7 @@ class TrackerSpec:
         if self.modality is Modality.FUSED:
             parts += [self.strategy] if self.strategy != "paper" else []
             parts += [self.pooling] if self.pooling != "avg" else []
+        parts += [self.label] if self.label else []
         return "-".join(parts)
 
     @property

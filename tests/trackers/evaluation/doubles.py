@@ -95,6 +95,21 @@ class Drunken:
         return [self.update(state, pair) for state in states]
 
 
+class PixelTracker:
+    """Moves right by a hundredth of the mean of the visible picture, down by one of the thermal."""
+
+    def init(self, pair: ImagePair, box: Box) -> TrackState:
+        return ClosedFormTracker("closed-static").init(pair, box)
+
+    def update(self, state: TrackState, pair: ImagePair) -> TrackState:
+        box = state.box
+        moved = Box(box.x + pair.visible_bgr.mean() / 100, box.y + pair.thermal.mean() / 100, box.w, box.h)
+        return TrackState(box=moved, score=1.0, status=state.status, template=state.template)
+
+    def update_all(self, states: Sequence[TrackState], pair: ImagePair) -> list[TrackState]:
+        return [self.update(state, pair) for state in states]
+
+
 def build_double(spec: TrackerSpec) -> Tracker:
     match spec.tracker:
         case "raising":
