@@ -153,10 +153,9 @@ def test_a_stream_that_breaks_ends_and_the_error_comes_after_the_last_pair() -> 
         yield from regular(30, 5)
         raise RunError("damaged")
 
-    pairs = []
+    pairs: list[PairedFrames] = []
     with pytest.raises(RunError, match="damaged"):
-        for pair in pair_offline(regular(30, 20), breaking(), PairerConfig()):
-            pairs.append(pair)  # noqa: PERF402 - what came before the error counts
+        pairs.extend(pair_offline(regular(30, 20), breaking(), PairerConfig()))
     assert [pair.status for pair in pairs] == [PairStatus.PAIRED] * 5 + [PairStatus.SINGLE] * 15
 
 
