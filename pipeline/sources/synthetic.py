@@ -137,10 +137,11 @@ class SyntheticScene:
 
     def frame(self, index: int) -> SyntheticFrame:
         """The moment ``index`` with its truth."""
+        counts = self.thermal_raw(index)
         return SyntheticFrame(
             visible_bgr=self.visible(index),
-            thermal=self.thermal(index),
-            thermal_raw=self.thermal_raw(index),
+            thermal=self._table.take(counts),
+            thermal_raw=counts,
             boxes=self.boxes(index),
             visibility=self.visibility(index),
         )
