@@ -75,9 +75,7 @@ class FramePair:
         size = self.visible_bgr.shape[:2]
         if self.thermal.shape != size or self.thermal.dtype != np.uint8:
             raise ValueError(f"thermal must be {size} uint8, not {self.thermal.shape} {self.thermal.dtype}")
-        if self.thermal_raw is not None and (
-            self.thermal_raw.shape != size or self.thermal_raw.dtype != np.uint16
-        ):
+        if self.thermal_raw is not None and (self.thermal_raw.shape != size or self.thermal_raw.dtype != np.uint16):
             raise ValueError(
                 f"thermal_raw must be {size} uint16, not {self.thermal_raw.shape} {self.thermal_raw.dtype}"
             )
@@ -93,6 +91,8 @@ class StreamResult:
         states: target id to its state.
         stage_ms: duration of each stage in milliseconds.
         dropped: frames thrown away before this pair since the run began.
+        backdated: pair index to states by target id, of targets that were added on earlier pairs since the last
+            result.
     """
 
     pair: FramePair
@@ -100,3 +100,4 @@ class StreamResult:
     states: dict[int, TrackState] = field(default_factory=dict)
     stage_ms: dict[str, float] = field(default_factory=dict)
     dropped: int = 0
+    backdated: dict[int, dict[int, TrackState]] = field(default_factory=dict)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.frames import StreamResult
+from trackers.state import TrackState
+
+# Lines that a target added on an earlier pair may still be written into: at 30 pairs a second half a minute.
+_AMENDABLE = 1024
 
 
 class ResultsWriter:
     """Appends one JSON line for each result; a partly written line is taken back.
+
+    A target that was added on an earlier pair is written into the line of that pair too.
 
     Raises:
         OSError: the file cannot be written.
@@ -19,31 +27,59 @@ class ResultsWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._descriptor: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         self._length = 0
+        self._places: deque[tuple[int, int]] = deque(maxlen=_AMENDABLE)
 
     def write(self, result: StreamResult) -> None:
-        """Append the line of one result."""
+        """Append the line of one result, after amending earlier lines where it says so."""
         if self._descriptor is None:
             raise ValueError(f"{self._path} is closed")
-        data = json.dumps(result_line(result), separators=(", ", ": "), allow_nan=False).encode() + b"\n"
-        try:
-            # One system call a line: a kill comes before or after it, a full disk is seen as a short count.
-            written = os.write(self._descriptor, data)
-            while written < len(data):
-                written += os.write(self._descriptor, data[written:])
-        except OSError as error:
-            os.ftruncate(self._descriptor, self._length)
-            os.lseek(self._descriptor, self._length, os.SEEK_SET)
-            error.filename = str(self._path)
-            raise
-        self._length += len(data)
+        if result.backdated:
+            self._amend(self._descriptor, result.backdated)
+        self._places.append((result.pair.index, self._length))
+        self._put(self._descriptor, self._length, _encoded(result_line(result)))
 
     def close(self) -> None:
         """Close the file."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def _amend(self, descriptor: int, backdated: Mapping[int, Mapping[int, TrackState]]) -> None:
+        """Write the file anew from the first line on that changes."""
+        begin = next((place for index, place in self._places if index in backdated), None)
+        if begin is None:
+            return
+        old = os.pread(descriptor, self._length - begin, begin)
+        lines = []
+        places: dict[int, int] = {}
+        length = begin
+        for text in old.splitlines():
+            line = json.loads(text)
+            added = backdated.get(line["index"], {})
+            line["targets"] = sorted([*line["targets"], *_target_fields(added)], key=lambda target: target["id"])
+            data = _encoded(line)
+            places[line["index"]] = length
+            length += len(data)
+            lines.append(data)
+        self._put(descriptor, begin, b"".join(lines), instead=old)
+        self._places = deque(((index, places.get(index, place)) for index, place in self._places), maxlen=_AMENDABLE)
+
+    def _put(self, descriptor: int, begin: int, data: bytes, instead: bytes = b"") -> None:
+        """Write ``data`` at ``begin``; where that fails the file ends with ``instead`` there."""
+        try:
+            # One system call a line: a kill comes before or after it, a full disk is seen as a short count.
+            written = os.pwrite(descriptor, data, begin)
+            while written < len(data):
+                written += os.pwrite(descriptor, data[written:], begin + written)
+        except OSError as error:
+            os.ftruncate(descriptor, begin)
+            if instead:
+                os.pwrite(descriptor, instead, begin)
+            error.filename = str(self._path)
+            raise
+        self._length = begin + len(data)
 
 
 def result_line(result: StreamResult) -> dict[str, Any]:
@@ -56,14 +92,22 @@ def result_line(result: StreamResult) -> dict[str, Any]:
         "time_s": round(result.pair.time_s, 6),
         "dt_ms": round(result.pair.dt_s * 1e3, 3),
         "status": result.pair.status.value,
-        "targets": [
-            {
-                "id": target,
-                "box": [round(float(value), 3) for value in state.box.as_tuple()],
-                "score": round(float(state.score), 4),
-                "state": state.status.value,
-            }
-            for target, state in sorted(result.states.items())
-        ],
+        "targets": _target_fields(result.states),
         "stage_ms": {stage: round(duration, 3) for stage, duration in result.stage_ms.items()},
     }
+
+
+def _target_fields(states: Mapping[int, TrackState]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": target,
+            "box": [round(float(value), 3) for value in state.box.as_tuple()],
+            "score": round(float(state.score), 4),
+            "state": state.status.value,
+        }
+        for target, state in sorted(states.items())
+    ]
+
+
+def _encoded(line: Mapping[str, Any]) -> bytes:
+    return json.dumps(line, separators=(", ", ": "), allow_nan=False).encode() + b"\n"

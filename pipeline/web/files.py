@@ -1,0 +1,128 @@
+"""The files of a run that viewers may list and load, and the snapshots they may add."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from pipeline.control import RunEvent
+from pipeline.frames import StreamResult
+from pipeline.web.hub import Hub
+
+_KINDS = {
+    ".mp4": "video/mp4",
+    ".mkv": "video/x-matroska",
+    ".png": "image/png",
+    ".jsonl": "application/x-ndjson",
+    ".json": "application/json",
+}
+_MOST_SNAPSHOTS = 1000
+_LEAST_FREE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFile:
+    """A file that can be loaded.
+
+    Attributes:
+        name: its name in the output folder.
+        size_bytes: its length now.
+        modified_s: when it was written to last, in seconds since 1970.
+        media_type: MIME type.
+    """
+
+    name: str
+    size_bytes: int
+    modified_s: float
+    media_type: str
+
+
+class OutputFolder:
+    """The run's output folder. Only plain files directly in it are shown: no links, no hidden files, no paths."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._saving: set[asyncio.Future[None]] = set()
+
+    def files(self) -> list[OutputFile]:
+        """What can be loaded, the newest first."""
+        found = []
+        for path in self._folder.iterdir():
+            kind = _KINDS.get(path.suffix.lower())
+            if kind is None or path.name.startswith("."):
+                continue
+            try:
+                info = path.lstat()
+            except FileNotFoundError:
+                continue
+            if stat.S_ISREG(info.st_mode):
+                found.append(
+                    OutputFile(name=path.name, size_bytes=info.st_size, modified_s=info.st_mtime, media_type=kind)
+                )
+        return sorted(found, key=lambda file: (-file.modified_s, file.name))
+
+    def find(self, name: str) -> tuple[Path, OutputFile] | None:
+        """The file with exactly this name, out of the list: the name is never taken as a path."""
+        for file in self.files():
+            if file.name == name:
+                return self._folder / file.name, file
+        return None
+
+    def save_snapshot_soon(self, hub: Hub) -> None:
+        """Save the pictures of the newest result in a thread and tell all viewers; one at a time."""
+        shown = hub.latest
+        if shown is None or self._saving:
+            hub.announce(RunEvent(kind="refused", text="no picture yet" if shown is None else "still saving"))
+            return
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(None, self._save_and_tell, shown.result, hub)
+        self._saving.add(future)
+        future.add_done_callback(self._saving.discard)
+
+    def _save_and_tell(self, result: StreamResult, hub: Hub) -> None:
+        try:
+            names = self.save_snapshot(result)
+        except OSError as error:
+            hub.announce(RunEvent(kind="warning", text=f"no snapshot: {error.strerror}"))
+            return
+        hub.announce(RunEvent(kind="saved", text=f"saved {names[0]}", fields={"names": names}))
+
+    def save_snapshot(self, result: StreamResult) -> list[str]:
+        """Write the fused, visible and thermal picture of a result (thermal with 16 bits where there are) as PNG.
+
+        Returns:
+            The names, the fused picture's first.
+
+        Raises:
+            OSError: the disk is nearly full, there are too many snapshots, or writing failed.
+        """
+        if shutil.disk_usage(self._folder).free < _LEAST_FREE_BYTES:
+            raise OSError(28, "the disk is nearly full")
+        if len(list(self._folder.glob("snapshot-*-fused.png"))) >= _MOST_SNAPSHOTS:
+            raise OSError(28, f"there are {_MOST_SNAPSHOTS} snapshots already")
+        pair = result.pair
+        pictures = {
+            "fused": result.fused_bgr,
+            "visible": pair.visible_bgr,
+            "thermal": pair.thermal if pair.thermal_raw is None else pair.thermal_raw,
+        }
+        names = []
+        for kind, picture in pictures.items():
+            name = f"snapshot-{pair.index:06d}-{kind}.png"
+            done, data = cv2.imencode(".png", picture)
+            if not done:
+                raise OSError(5, f"{name} could not be encoded")
+            partial = self._folder / f".{name}.partial"
+            try:
+                partial.write_bytes(data.tobytes())
+                partial.replace(self._folder / name)
+            except OSError:
+                partial.unlink(missing_ok=True)
+                raise
+            names.append(name)
+        return names

@@ -1,0 +1,95 @@
+"""The pictures that can be looked at, and what goes over the wire with each."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.frames import StreamResult
+from pipeline.thermal import PaletteName, colorize
+
+ViewName = Literal["fused", "visible", "thermal", "side", "tint"]
+VIEWS: tuple[ViewName, ...] = get_args(ViewName)
+
+_PALETTE: PaletteName = "ironbow"
+# Warmer than this (of 255) the tint is seen fully; colder it fades into the visible picture.
+_TINT_FULL = 170
+_TINT_OPACITY = 0.75
+
+
+def render_view(view: ViewName, result: StreamResult) -> NDArray[np.uint8]:
+    """The picture (H, W, 3) uint8 BGR of one view; (H, 2 W, 3) side by side, visible left. No overlay."""
+    pair = result.pair
+    match view:
+        case "fused":
+            return result.fused_bgr
+        case "visible":
+            return pair.visible_bgr
+        case "thermal":
+            return colorize(pair.thermal, _PALETTE)
+        case "side":
+            return np.hstack((pair.visible_bgr, colorize(pair.thermal, _PALETTE)))
+        case "tint":
+            return _tint(pair.visible_bgr, pair.thermal)
+
+
+def _tint(visible_bgr: NDArray[np.uint8], thermal: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    gray = cv2.cvtColor(cv2.cvtColor(visible_bgr, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    weight = np.minimum(thermal.astype(np.float32) * (_TINT_OPACITY / _TINT_FULL), _TINT_OPACITY)
+    colored = colorize(thermal, _PALETTE)
+    return np.asarray(cv2.blendLinear(colored, gray.astype(np.uint8), weight, 1.0 - weight), np.uint8)
+
+
+def encode_jpeg(picture_bgr: NDArray[np.uint8], *, quality: int, most_wide: int) -> bytes:
+    """JPEG of a picture, scaled down where it is wider than ``most_wide`` pixels."""
+    height, width = picture_bgr.shape[:2]
+    if width > most_wide:
+        size = (most_wide, max(round(height * most_wide / width), 1))
+        picture_bgr = np.asarray(cv2.resize(picture_bgr, size, interpolation=cv2.INTER_AREA), np.uint8)
+    done, data = cv2.imencode(".jpg", picture_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise ValueError(f"no JPEG of a picture of {width} x {height}")
+    return data.tobytes()
+
+
+def picture_header(view: ViewName, result: StreamResult, serial: int, since_s: float) -> dict[str, Any]:
+    """What a viewer must know of a picture: which one it is, its true size, and the targets in it.
+
+    ``since_s`` is the time of the pair in seconds since the run's first one. Width and height are those of the
+    visible picture, in whose pixels the boxes are; ``panels`` such pictures lie side by side.
+    """
+    pair = result.pair
+    height, width = pair.visible_bgr.shape[:2]
+    return {
+        "serial": serial,
+        "frame": pair.index,
+        "time_s": round(pair.time_s, 4),
+        "since_s": round(since_s, 3),
+        "dt_ms": round(pair.dt_s * 1e3, 2),
+        "status": pair.status.value,
+        "missing": pair.missing,
+        "view": view,
+        "width": width,
+        "height": height,
+        "panels": 2 if view == "side" else 1,
+        "targets": [
+            {
+                "id": target,
+                "box": [round(float(value), 2) for value in state.box.as_tuple()],
+                "score": round(float(state.score), 3),
+                "state": state.status.value,
+            }
+            for target, state in sorted(result.states.items())
+        ],
+    }
+
+
+def picture_message(header: dict[str, Any], jpeg: bytes) -> bytes:
+    """A picture as one binary message: length of the header (4 bytes, big end first), header (JSON), JPEG."""
+    text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
+    return struct.pack(">I", len(text)) + text + jpeg

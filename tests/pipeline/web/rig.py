@@ -1,0 +1,254 @@
+"""A real run with its page on a free port of this machine, paced like a camera, for the tests of the page."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from fusion.errors import InputError
+from fusion.factory import build_fuser
+from fusion.fuser import Fuser
+from pipeline.control import FusionChoice, RunControl, RunState
+from pipeline.frames import FramePair
+from pipeline.interactive import InteractiveProcessor
+from pipeline.progress import Progress
+from pipeline.shelf import PairShelf, ShelfConfig
+from pipeline.sinks.results import ResultsWriter
+from pipeline.sinks.summary import RunStatistics
+from pipeline.stream import run_stream
+from pipeline.telemetry import SourceHealth, Telemetry
+from pipeline.web.hub import Hub, HubConfig
+from pipeline.web.security import parse_address
+from pipeline.web.server import WebServer
+from tests.pipeline.doubles import IdentityTracker
+
+SIZE_WH = (320, 240)
+
+
+def moving_pairs(rate: float, ended: threading.Event, size_wh: tuple[int, int] = SIZE_WH) -> Iterator[FramePair]:
+    """A bright square on a ramp, one pair every 1/rate seconds; its place tells the index of the pair."""
+    width, height = size_wh
+    ramp = np.broadcast_to(np.linspace(30, 120, width, dtype=np.uint8), (height, width))
+    index = 0
+    begin_s = time.monotonic()
+    while not ended.is_set():
+        visible = np.repeat(ramp[:, :, None], 3, axis=2).copy()
+        thermal = np.full((height, width), 60, np.uint8)
+        left = 20 + (2 * index) % (width - 80)
+        visible[80:120, left : left + 40] = (200, 220, 240)
+        thermal[80:120, left : left + 40] = 220
+        yield FramePair(index=index, time_s=index / rate, dt_s=0.004, visible_bgr=visible, thermal=thermal)
+        index += 1
+        ended.wait(max(begin_s + index / rate - time.monotonic(), 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Rig:
+    """A run in a thread and its server; both end on leaving the ``with`` block."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        web: str = "127.0.0.1:0",
+        token: str | None = None,
+        rate: float = 30.0,
+        most_viewers: int = 32,
+        sources: tuple[SourceHealth, ...] = (),
+        shelf: ShelfConfig | None = None,
+        size_wh: tuple[int, int] = SIZE_WH,
+    ) -> None:
+        self.folder = folder
+        self.token = token
+        state = RunState(
+            title="average + identity",
+            fusion=FusionChoice(method="average"),
+            methods=("average", "black", "without weights"),
+            tracker="identity",
+            recording=False,
+            live=True,
+        )
+        self.control = RunControl(state)
+        self.shelf = PairShelf(shelf)
+        self.telemetry = Telemetry()
+        self.hub = Hub(
+            control=self.control,
+            shelf=self.shelf,
+            telemetry=self.telemetry,
+            health=lambda: sources,
+            config=HubConfig(most_viewers=most_viewers),
+        )
+        self.server = WebServer(parse_address(web, token), hub=self.hub, folder=folder, token=token)
+        self.statistics = RunStatistics()
+        self.ended = threading.Event()
+        self._stop = threading.Event()
+        self.results = ResultsWriter(folder / "results.jsonl")
+        self._run = threading.Thread(target=self._process, args=(rate, size_wh), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._run.start()
+        wait_until(lambda: self.hub.latest is not None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.ended.set()
+        self._stop.set()
+        self._run.join(10)
+        self.server.close()
+        self.results.close()
+
+    def _process(self, rate: float, size_wh: tuple[int, int]) -> None:
+        processor = InteractiveProcessor(
+            fuser=_build(FusionChoice(method="average")),
+            tracker=IdentityTracker(),
+            control=self.control,
+            shelf=self.shelf,
+            stop=self._stop,
+            build_fuser=_build,
+        )
+        with Progress("pairs", None, quiet=True) as progress:
+            run_stream(
+                moving_pairs(rate, self.ended, size_wh),
+                processor,
+                [self.results],
+                statistics=self.statistics,
+                stop=self._stop,
+                progress=progress,
+                live=True,
+            )
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.server.port}"
+
+    def request(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        body: str | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            answer = connection.getresponse()
+            return Answer(answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    @contextmanager
+    def watch(self, **options: Any) -> Iterator[Watcher]:
+        with connect(f"ws://{self.host}/ws", max_queue=None, **options) as socket:
+            yield Watcher(socket)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "results.jsonl").read_text().splitlines()]
+
+
+class BlackFuser:
+    """Takes a while to load and shows nothing, so that it cannot be mistaken."""
+
+    def __init__(self) -> None:
+        time.sleep(0.2)
+
+    def __call__(self, visible_bgr: NDArray[np.uint8], thermal: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.zeros_like(visible_bgr)
+
+    def reset(self) -> None: ...
+
+
+def _build(choice: FusionChoice) -> Fuser:
+    match choice.method:
+        case "black":
+            return BlackFuser()
+        case "without weights":
+            raise InputError("no weights for it")
+        case method:
+            return build_fuser(method, pooling=choice.pooling, range_name="fixed")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    header: dict[str, Any]
+    jpeg: bytes
+
+
+class Watcher:
+    """A viewer's end of a WebSocket."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+
+    def say(self, **message: Any) -> None:
+        self.socket.send(json.dumps(message))
+
+    def hear(self, timeout_s: float = 10.0) -> dict[str, Any] | Picture:
+        data = self.socket.recv(timeout_s)
+        if isinstance(data, str):
+            message: dict[str, Any] = json.loads(data)
+            return message
+        (length,) = struct.unpack(">I", data[:4])
+        return Picture(json.loads(data[4 : 4 + length]), data[4 + length :])
+
+    def picture(self, *, confirm: bool = True, like: Callable[[Picture], bool] = lambda _: True) -> Picture:
+        """The next picture that is ``like`` this; those before it are confirmed too."""
+        while True:
+            heard = self.hear()
+            if isinstance(heard, Picture):
+                if confirm:
+                    self.say(type="shown", serial=heard.header["serial"])
+                if like(heard):
+                    return heard
+
+    def closing_code(self) -> int | None:
+        """Read until the server closes; its code, or None where the connection just ended."""
+        try:
+            while True:
+                self.hear()
+        except ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd else None
+
+    def event(self, kind: str) -> dict[str, Any]:
+        """The next event of this kind; pictures before it are confirmed."""
+        while True:
+            heard = self.hear()
+            if isinstance(heard, Picture):
+                self.say(type="shown", serial=heard.header["serial"])
+            elif heard["type"] == "event" and heard["kind"] == kind:
+                return heard
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end_s, "it did not come about in time"
+        time.sleep(0.01)

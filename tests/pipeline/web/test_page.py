@@ -1,0 +1,274 @@
+"""The page as a person uses it: driven in headless Chromium, at the size of a desk and of a phone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.shelf import ShelfConfig
+from pipeline.telemetry import SourceHealth
+from tests.pipeline.web.rig import Rig, wait_until
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e '.[dev]'")
+
+from selenium.webdriver.chrome.options import Options  # noqa: E402
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None or DRIVER is None, reason="no chromium here: apt-get install chromium chromium-driver"
+    ),
+    # Selenium leaves sockets of its own to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+SOURCES = (
+    SourceHealth(
+        role="visible", name="rtsp camera", state="live", fps=30.0, frames=900, age_s=0.01, size_wh=(320, 240)
+    ),
+    SourceHealth(
+        role="thermal", name="thermal camera", state="reconnecting", fps=8.9, frames=260, age_s=2.2, reconnects=2
+    ),
+)
+DESK = (1360, 860)
+PHONE = (390, 844)
+
+
+@contextmanager
+def browser(size_wh: tuple[int, int] = DESK) -> Iterator[Any]:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        options = Options()
+        options.binary_location = CHROMIUM
+        for flag in (
+            "headless",
+            "no-sandbox",
+            "disable-gpu",
+            "disable-quic",
+            "no-first-run",
+            "disable-background-networking",
+            "disable-component-update",
+            "disable-sync",
+            "disable-dev-shm-usage",
+            "hide-scrollbars",
+            f"user-data-dir={profile}",
+            f"window-size={size_wh[0]},{size_wh[1]}",
+        ):
+            options.add_argument(f"--{flag}")
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+        try:
+            # A window cannot be as narrow as a phone, a screen can.
+            driver.execute_cdp_cmd(
+                "Emulation.setDeviceMetricsOverride",
+                {"width": size_wh[0], "height": size_wh[1], "deviceScaleFactor": 1, "mobile": size_wh[0] < 500},
+            )
+            yield driver
+        finally:
+            driver.quit()
+
+
+def open_page(driver: Any, rig: Rig) -> None:
+    driver.get(rig.server.url)
+    wait_until(lambda: not driver.find_element(By.ID, "veil").is_displayed())
+
+
+def complaints(driver: Any) -> list[str]:
+    return [entry["message"] for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+
+
+def picture_place(driver: Any) -> dict[str, float]:
+    place: dict[str, float] = driver.execute_script(
+        "const r = document.getElementById('picture').getBoundingClientRect();"
+        "return {x: r.x, y: r.y, w: r.width, h: r.height}"
+    )
+    return place
+
+
+def drag(driver: Any, begin_xy: tuple[int, int], end_xy: tuple[int, int]) -> None:
+    """Drag the mouse between two points of the page, in its pixels."""
+    actions = ActionChains(driver, duration=40)
+    actions.w3c_actions.pointer_action.move_to_location(*begin_xy)
+    actions.w3c_actions.pointer_action.pointer_down()
+    actions.w3c_actions.pointer_action.move_to_location(*[(a + b) // 2 for a, b in zip(begin_xy, end_xy, strict=True)])
+    actions.w3c_actions.pointer_action.move_to_location(*end_xy)
+    actions.w3c_actions.pointer_action.pointer_up()
+    actions.perform()
+
+
+def wait_for_state(driver: Any, state: str) -> None:
+    wait_until(lambda: driver.find_element(By.ID, "state").get_attribute("data-state") == state)
+
+
+def keep_screenshot(driver: Any, name: str) -> None:
+    """For people: where RGBT_SCREENSHOTS names a folder."""
+    folder = os.environ.get("RGBT_SCREENSHOTS")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        driver.save_screenshot(str(Path(folder) / f"{name}.png"))
+
+
+def test_a_box_drawn_on_the_scaled_picture_starts_on_the_frame_that_was_seen(tmp_path: Path) -> None:
+    # A short shelf, so that only the hold keeps the frame while the box is being drawn.
+    with Rig(tmp_path, sources=SOURCES, shelf=ShelfConfig(pairs=20)) as rig, browser() as driver:
+        open_page(driver, rig)
+        place = picture_place(driver)
+        scale = place["w"] / 320
+        assert scale > 1.5
+        assert abs(place["h"] / 240 - scale) < 0.02
+        begin = round(place["x"] + 61 * scale), round(place["y"] + 42 * scale)
+        end = round(place["x"] + 143 * scale), round(place["y"] + 118 * scale)
+        drag(driver, begin, end)
+        wait_until(lambda: driver.find_element(By.ID, "target-count").text == "1")
+        keep_screenshot(driver, "desk")
+        assert complaints(driver) == []
+        wait_until(lambda: any(line["targets"] for line in rig.lines()))
+        added = rig.control.state  # the run goes on
+        assert not added.paused
+    first = next(line for line in rig.lines() if line["targets"])
+    box = first["targets"][0]["box"]
+    expected = [
+        (begin[0] - place["x"]) / scale,
+        (begin[1] - place["y"]) / scale,
+        (end[0] - begin[0]) / scale,
+        (end[1] - begin[1]) / scale,
+    ]
+    assert box == pytest.approx(expected, abs=1.0)
+    assert [line["index"] for line in rig.lines()] == sorted({line["index"] for line in rig.lines()})
+
+
+def test_the_frame_of_the_box_is_the_one_on_the_screen(tmp_path: Path) -> None:
+    with Rig(tmp_path, shelf=ShelfConfig(pairs=20)) as rig, browser() as driver:
+        open_page(driver, rig)
+        place = picture_place(driver)
+        start = round(place["x"] + 30), round(place["y"] + 30)
+        actions = ActionChains(driver, duration=0)
+        actions.w3c_actions.pointer_action.move_to_location(*start)
+        actions.w3c_actions.pointer_action.pointer_down()
+        actions.perform()
+        seen = driver.execute_script("return shown.header.frame")
+        wait_until(lambda: rig.hub.latest is not None and rig.hub.latest.result.pair.index > seen + 30)
+        assert driver.execute_script("return shown.header.frame") == seen
+        actions = ActionChains(driver, duration=40)
+        actions.w3c_actions.pointer_action.move_to_location(start[0] + 90, start[1] + 60)
+        actions.w3c_actions.pointer_action.pointer_up()
+        actions.perform()
+        wait_until(lambda: any(line["targets"] for line in rig.lines()))
+        first = next(line for line in rig.lines() if line["targets"])
+        assert first["index"] == seen
+        wait_until(lambda: driver.execute_script("return shown.header.frame") > seen + 30)
+
+
+def test_views_pause_record_and_keys(tmp_path: Path) -> None:
+    with Rig(tmp_path, sources=SOURCES) as rig, browser() as driver:
+        open_page(driver, rig)
+        body = driver.find_element(By.TAG_NAME, "body")
+        for key, view, panels in (("2", "visible", 1), ("3", "thermal", 1), ("5", "tint", 1), ("4", "side", 2)):
+            body.send_keys(key)
+            wait_until(lambda view=view: driver.execute_script("return shown.header.view") == view)
+            assert driver.execute_script("return shown.header.panels") == panels
+        place = picture_place(driver)
+        assert place["w"] / place["h"] == pytest.approx(2 * 320 / 240, rel=0.02)
+        # A box on the right picture of two lies in the same pixels as on the left one.
+        scale = place["w"] / 640
+        x, y = place["x"] + (320 + 100) * scale, place["y"] + 60 * scale
+        drag(driver, (round(x), round(y)), (round(x + 50 * scale), round(y + 40 * scale)))
+        wait_until(lambda: any(line["targets"] for line in rig.lines()))
+        box = next(line for line in rig.lines() if line["targets"])["targets"][0]["box"]
+        assert box == pytest.approx([100, 60, 50, 40], abs=1.0)
+        keep_screenshot(driver, "desk-side")
+        driver.find_element(By.CSS_SELECTOR, "[data-view=fused]").click()
+        wait_until(lambda: driver.execute_script("return shown.header.view") == "fused")
+
+        body.send_keys(" ")
+        wait_for_state(driver, "paused")
+        assert rig.control.state.paused
+        driver.find_element(By.ID, "pause").click()
+        wait_for_state(driver, "live")
+        body.send_keys("r")
+        wait_until(lambda: driver.find_element(By.ID, "record").get_attribute("aria-pressed") == "true")
+        assert rig.control.state.recording
+
+        body.send_keys("n")
+        body.send_keys(Keys.ARROW_RIGHT + Keys.ARROW_DOWN + Keys.ENTER)
+        wait_until(lambda: driver.find_element(By.ID, "target-count").text == "2")
+        body.send_keys("x2")
+        wait_until(lambda: driver.find_element(By.ID, "target-count").text == "1")
+        place = picture_place(driver)
+        click = ActionChains(driver, duration=0)
+        click.w3c_actions.pointer_action.move_to_location(
+            round(place["x"] + 125 / 320 * place["w"]), round(place["y"] + 80 / 240 * place["h"])
+        )
+        click.w3c_actions.pointer_action.click()
+        click.perform()
+        wait_until(lambda: driver.find_element(By.ID, "target-count").text == "0")
+
+        method = driver.find_element(By.ID, "pooling")
+        method.send_keys("max")
+        wait_until(lambda: rig.control.state.fusion is not None and rig.control.state.fusion.pooling == "max")
+        body.send_keys("s")
+        wait_until(lambda: bool(driver.find_elements(By.PARTIAL_LINK_TEXT, "-fused.png")))
+        assert complaints(driver) == []
+
+
+def test_the_page_comes_back_when_the_server_does(tmp_path: Path) -> None:
+    first_folder, second_folder = tmp_path / "first", tmp_path / "second"
+    first_folder.mkdir()
+    second_folder.mkdir()
+    with browser() as driver:
+        with Rig(first_folder) as rig:
+            port = rig.server.port
+            open_page(driver, rig)
+        wait_for_state(driver, "lost")
+        assert driver.find_element(By.ID, "veil").is_displayed()
+        # Lost connections are all that the browser may complain about, and it does so by itself.
+        assert all("WebSocket connection" in text or "ERR_CONNECTION" in text for text in complaints(driver))
+        with Rig(second_folder, web=f"127.0.0.1:{port}") as rig:
+            wait_for_state(driver, "live")
+            wait_until(lambda: not driver.find_element(By.ID, "veil").is_displayed())
+            frame = driver.execute_script("return shown.header.frame")
+            wait_until(lambda: driver.execute_script("return shown.header.frame") > frame)
+
+
+def test_the_page_fits_a_phone(tmp_path: Path) -> None:
+    with Rig(tmp_path, sources=SOURCES, token="a token of some length") as rig, browser(PHONE) as driver:
+        driver.get(rig.server.url)
+        keep_screenshot(driver, "phone-login")
+        driver.find_element(By.ID, "token").send_keys("a token of some length" + Keys.ENTER)
+        wait_until(lambda: bool(driver.find_elements(By.ID, "veil")))
+        wait_until(lambda: not driver.find_element(By.ID, "veil").is_displayed())
+        place = picture_place(driver)
+        drag(
+            driver,
+            (round(place["x"] + 0.3 * place["w"]), round(place["y"] + 0.3 * place["h"])),
+            (round(place["x"] + 0.6 * place["w"]), round(place["y"] + 0.7 * place["h"])),
+        )
+        wait_until(lambda: driver.find_element(By.ID, "target-count").text == "1")
+        wide = driver.execute_script("return document.documentElement.scrollWidth")
+        assert wide <= PHONE[0]
+        small = driver.execute_script(
+            "return [...document.querySelectorAll('.toolbar button')].filter(b => b.offsetParent !== null)"
+            ".map(b => b.getBoundingClientRect()).filter(r => r.width < 44 || r.height < 44).length"
+        )
+        assert small == 0
+        keep_screenshot(driver, "phone")
+        driver.execute_script("window.scrollTo(0, document.body.scrollHeight)")
+        keep_screenshot(driver, "phone-end")
+        # The first answer asks for the token (401), which the browser notes.
+        assert all("401" in text for text in complaints(driver))
