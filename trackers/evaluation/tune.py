@@ -17,6 +17,7 @@ import yaml
 from fusion.errors import InputError, RunError
 from trackers.evaluation.dataset import Dataset
 from trackers.evaluation.evaluation import Executor, run_missing
+from trackers.evaluation.interval import VOT_RGBT2019_INTERVAL
 from trackers.evaluation.jobs import Builder
 from trackers.evaluation.protocol import RunOptions
 from trackers.evaluation.scores import score_one_pass, score_resets
@@ -75,7 +76,7 @@ def tune(
     """
     if trials < 1:
         raise InputError(f"--trials must be at least 1, not {trials}")
-    chosen = choose_interval(interval, dataset)
+    chosen = VOT_RGBT2019_INTERVAL if options.kind == "one-pass" else choose_interval(interval, dataset)
     out.mkdir(parents=True, exist_ok=True)
     found = _read_trials(out / "trials.jsonl", seed)
     for number in range(trials):
