@@ -116,7 +116,7 @@ class Overlay:
         size = _text_size(picture.shape[0])
         parts = [self._title, f"{pair.time_s:.2f} s"]
         if frames_per_s is not None:
-            parts.append(f"{frames_per_s:.0f} fps")
+            parts.append(f"{frames_per_s:.0f} fps" if frames_per_s >= 9.5 else f"{frames_per_s:.1f} fps")
         if pair.missing is not None:
             parts.append(f"no {pair.missing} picture")
         elif pair.status is not PairStatus.PAIRED:
