@@ -23,11 +23,12 @@ from fusion.picture_fuser import AverageMethod, LumaMethod, PictureFuser
 from fusion.ranges import build_range
 from fusion.weight_store import WeightRecipe, require_weights
 
-FUSION_METHODS: tuple[str, ...] = ("average", "nestfuse", "auif")
+FUSION_METHODS: tuple[str, ...] = ("average", "nestfuse", "nestfuse-lite", "auif")
 """Names that :func:`build_fuser` knows."""
 
 _ORIGINS: Mapping[str, str] = {
     "nestfuse": "Official models: github.com/hli1221/imagefusion-nestfuse, models/nestfuse_1e2.model.",
+    "nestfuse-lite": "It is trained here: 'train-fuser --method nestfuse-lite'.",
     "auif": "Official models: github.com/Zhaozixiang1228/IVIF-AUIF-Net, folder Models (three files; give the folder).",
 }
 
@@ -92,6 +93,7 @@ def fusion_weight_recipes() -> tuple[WeightRecipe, ...]:
     """What ``weights import`` can bring in for fusion."""
     return (
         WeightRecipe(name="nestfuse", origin=_ORIGINS["nestfuse"], check=_check_nestfuse),
+        WeightRecipe(name="nestfuse-lite", origin=_ORIGINS["nestfuse-lite"], check=_check_nestfuse),
         WeightRecipe(name="auif", origin=_ORIGINS["auif"], check=_check_auif, read=read_auif_weights),
     )
 
@@ -109,7 +111,7 @@ def load_nestfuse(state: Mapping[str, Tensor], source: str) -> NestFuse:
 
 def _build_method(name: str, weights: Path | None, strategy: AttentionStrategy, device: torch.device) -> LumaMethod:
     match name:
-        case "nestfuse":
+        case "nestfuse" | "nestfuse-lite":
             path = require_weights(name, weights, _ORIGINS[name])
             return NestFuseMethod(load_nestfuse(read_state_dict(path), str(path)), strategy, device)
         case "auif":

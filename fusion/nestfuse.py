@@ -111,9 +111,9 @@ class NestFuse(nn.Module):
             return [self.conv1(x11), self.conv2(x12), self.conv3(x13)]
         return [self.conv_out(x13)]
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Reconstruct ``image`` (B, 1, H, W) in 0..255 without fusion, as in training."""
-        return self.decode(self.encode(image))
+    def forward(self, *images: Tensor) -> list[Tensor]:
+        """Reconstruct a picture (B, 1, H, W) in 0..255 as in training, or :meth:`fuse` several."""
+        return self.fuse(images)
 
     def fuse(self, images: Sequence[Tensor], strategy: AttentionStrategy = NESTFUSE) -> list[Tensor]:
         """Fuse K pictures (B, 1, H, W) in 0..255 of one size: one picture, or three with deep supervision."""
@@ -126,6 +126,10 @@ def upsample_to(coarse: Tensor, fine: Tensor) -> Tensor:
     doubled = functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
     rows, columns = fine.shape[2] - doubled.shape[2], fine.shape[3] - doubled.shape[3]
     return functional.pad(doubled, (0, columns, 0, rows), mode="reflect") if rows or columns else doubled
+
+
+LITE = NestFuseConfig(channels=(8, 8, 16, 16), stem_channels=8)
+"""Size of nestfuse-lite: the same nest with a hundredth of the arithmetic."""
 
 
 def config_of_weights(state: Mapping[str, Tensor]) -> NestFuseConfig:

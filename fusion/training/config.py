@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from fusion.errors import InputError
 
-TrainableMethod = Literal["nestfuse"]
+TrainableMethod = Literal["nestfuse", "nestfuse-lite"]
 PrecisionName = Literal["float32", "bfloat16"]
 
 
@@ -17,8 +17,9 @@ class FuserTrainingConfig:
     """A training run of a fusion network.
 
     Attributes:
-        method: the network.
-        images: folders of training pictures, searched recursively.
+        method: the network. ``nestfuse-lite`` learns from ``nestfuse`` and from pairs.
+        images: folders of training pictures, searched recursively. For ``nestfuse-lite`` some must hold folders
+            ``ir`` and ``vis`` with registered pairs of equal names.
         out: folder of the run: checkpoint, weights, curves and model card.
         steps: optimiser steps in total, also when resumed.
         batch_size: crops per step and process.
@@ -27,6 +28,8 @@ class FuserTrainingConfig:
         ssim_weight: the paper's lambda.
         deep_supervision: outputs and losses at all three nest levels.
         precision: of the convolutions; losses and weights are always float32.
+        teacher: weights of the full network that ``nestfuse-lite`` learns from; None takes the shipped ones.
+        lessons: crops of pairs that the teacher answers, once, before the first step.
         seed: of initial weights and crops.
         save_every: steps between two checkpoints.
         threads: CPU threads of one process; 0 leaves it to PyTorch.
@@ -46,6 +49,8 @@ class FuserTrainingConfig:
     ssim_weight: float = 100.0
     deep_supervision: bool = False
     precision: PrecisionName = "float32"
+    teacher: Path | None = None
+    lessons: int = 512
     seed: int = 0
     save_every: int = 100
     threads: int = 0
@@ -56,7 +61,7 @@ class FuserTrainingConfig:
             raise InputError(f"--method {self.method}: can be trained: {', '.join(get_args(TrainableMethod))}")
         if self.precision not in get_args(PrecisionName):
             raise InputError(f"precision {self.precision!r}: choose one of {', '.join(get_args(PrecisionName))}")
-        for name in ("steps", "batch_size", "save_every"):
+        for name in ("steps", "batch_size", "save_every", "lessons"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} of a training must be at least 1, not {getattr(self, name)}")
         if self.crop_px < 32 or self.crop_px % 8:

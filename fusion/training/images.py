@@ -60,18 +60,17 @@ class GreyCrops:
         """Crops of ``step``: (batch, 1, crop, crop) float32 in 0..255."""
         generator = np.random.default_rng([self._seed, rank, step])
         chosen = generator.integers(len(self._paths), size=self._batch_size)
-        crops = [self._crop(self._paths[index], generator) for index in chosen]
+        crops = [crop_at_random(read_grey(self._paths[index])[None], self._crop_px, generator)[0] for index in chosen]
         return torch.from_numpy(np.stack(crops))[:, None].float()
 
-    def _crop(self, path: Path, generator: np.random.Generator) -> NDArray[np.uint8]:
-        image, size = read_grey(path), self._crop_px
-        # Pictures smaller than a crop are mirrored up to its size.
-        bottom, right = (max(0, size - side) for side in image.shape)
-        if bottom or right:
-            image = np.asarray(cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REFLECT), dtype=np.uint8)
-        top = int(generator.integers(image.shape[0] - size + 1))
-        left = int(generator.integers(image.shape[1] - size + 1))
-        crop = image[top : top + size, left : left + size]
-        if generator.random() < 0.5:
-            crop = crop[:, ::-1]
-        return np.ascontiguousarray(crop)
+
+def crop_at_random(pictures: NDArray[np.uint8], size: int, generator: np.random.Generator) -> NDArray[np.uint8]:
+    """The same random square of pictures (K, H, W) of one size, mirrored left to right in half of the cases."""
+    # Pictures smaller than a crop are mirrored up to its size.
+    missing = [(0, max(0, size - side)) for side in pictures.shape[1:]]
+    pictures = np.pad(pictures, [(0, 0), *missing], mode="symmetric")
+    top, left = (int(generator.integers(side - size + 1)) for side in pictures.shape[1:])
+    crops = pictures[:, top : top + size, left : left + size]
+    if generator.random() < 0.5:
+        crops = crops[..., ::-1]
+    return np.ascontiguousarray(crops)

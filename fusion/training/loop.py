@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from fusion.checkpoints import save_half
+from fusion.checkpoints import load_strictly, read_state_dict, save_half
 from fusion.errors import InputError, RunError
-from fusion.nestfuse import NestFuse, NestFuseConfig, Unit
+from fusion.nestfuse import LITE, NestFuse, NestFuseConfig, Unit, config_of_weights
 from fusion.training.config import FuserTrainingConfig
+from fusion.training.distillation import LESSONS_NAME, Lessons, list_pairs
 from fusion.training.images import GreyCrops, list_images, read_grey
 from fusion.training.losses import reconstruction_loss, structural_similarity
 from fusion.training.report import write_card, write_curve
 from fusion.training.state import STATE_NAME, LossRow, load_training_state, save_training_state
+from fusion.weight_store import find_weights
 
 _WARM_UP_STEPS = 100
 _ROW_STEPS = 10
@@ -56,7 +59,9 @@ def train_fuser(config: FuserTrainingConfig) -> None:
         module = initial_network(config).to(device)
         optimizer = torch.optim.Adam(module.parameters(), lr=config.learning_rate)
         rows = load_training_state(config, module, optimizer)
-        _run(config, module, optimizer, rows, training, rank, device)
+        lessons = _lessons(config) if config.method == "nestfuse-lite" else None
+        crops = GreyCrops(training, crop_px=config.crop_px, batch_size=config.batch_size, seed=config.seed)
+        _run(config, module, optimizer, rows, (crops, lessons), (rank, device))
         if rank == 0:
             write_curve(rows, config.out)
             metadata = {"method": config.method, "steps": str(config.steps), "seed": str(config.seed)}
@@ -71,7 +76,8 @@ def initial_network(config: FuserTrainingConfig) -> NestFuse:
     He initialisation keeps grey levels 0..255 at their scale through the ReLUs. Output layers start with positive
     weights: a negative one behind a ReLU is dead and would never learn.
     """
-    module = NestFuse(NestFuseConfig(deep_supervision=config.deep_supervision))
+    size = LITE if config.method == "nestfuse-lite" else NestFuseConfig()
+    module = NestFuse(replace(size, deep_supervision=config.deep_supervision))
     generator = torch.Generator().manual_seed(config.seed)
     with torch.no_grad():
         for unit in module.modules():
@@ -95,11 +101,10 @@ def _run(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     rows: list[LossRow],
-    paths: Sequence[Path],
-    rank: int,
-    device: torch.device,
+    data: tuple[GreyCrops, Lessons | None],
+    place: tuple[int, torch.device],
 ) -> None:
-    crops = GreyCrops(paths, crop_px=config.crop_px, batch_size=config.batch_size, seed=config.seed)
+    (crops, lessons), (rank, device) = data, place
     parallel = DistributedDataParallel(module) if torch.distributed.is_initialized() else module
     first = rows[-1].step if rows else 0
     began_s = time.monotonic() - (rows[-1].seconds if rows else 0.0)
@@ -109,9 +114,15 @@ def _run(
     for step in progress:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate_at(step, config)
-        batch = crops.batch(step, rank).to(device, memory_format=torch.channels_last)
+        batch = crops.batch(step, rank)
+        inputs, target = [batch], batch
+        if lessons is not None:
+            thermal, visible, fused = lessons.batch(step, config.batch_size, rank)
+            # A picture that is both inputs is its own answer: so the student also learns to reconstruct.
+            inputs, target = [torch.cat([thermal, batch]), torch.cat([visible, batch])], torch.cat([fused, batch])
         optimizer.zero_grad(set_to_none=True)
-        total, pixel, dissimilarity = _losses(parallel, batch, config, device)
+        inputs = [image.to(device, memory_format=torch.channels_last) for image in inputs]
+        total, pixel, dissimilarity = _losses(parallel, inputs, target.to(device), config)
         total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         sums += torch.stack([total, pixel, dissimilarity]).detach()
@@ -134,14 +145,28 @@ def _run(
 
 
 def _losses(
-    module: nn.Module, batch: Tensor, config: FuserTrainingConfig, device: torch.device
+    module: nn.Module, inputs: Sequence[Tensor], target: Tensor, config: FuserTrainingConfig
 ) -> tuple[Tensor, Tensor, Tensor]:
     enabled = config.precision == "bfloat16"
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled):
-        outputs = module(batch)
-    losses = [reconstruction_loss(output.float(), batch, config.ssim_weight) for output in outputs]
+    with torch.autocast(target.device.type, dtype=torch.bfloat16, enabled=enabled):
+        outputs = module(*inputs)
+    losses = [reconstruction_loss(output.float(), target, config.ssim_weight) for output in outputs]
     total, pixel, dissimilarity = (torch.stack(parts).mean() for parts in zip(*losses, strict=True))
     return total, pixel, dissimilarity
+
+
+def _lessons(config: FuserTrainingConfig) -> Lessons:
+    path = config.teacher or find_weights("nestfuse")
+    if path is None:
+        raise InputError(
+            "nestfuse-lite learns from nestfuse, which has no weights here: train it, or --set teacher=FILE"
+        )
+    state = read_state_dict(path)
+    teacher = NestFuse(config_of_weights(state))
+    load_strictly(teacher, state, str(path))
+    pairs = list_pairs(config.images)
+    cache = config.out / LESSONS_NAME
+    return Lessons(teacher, pairs, count=config.lessons, crop_px=config.crop_px, seed=config.seed, cache=cache)
 
 
 @torch.no_grad()

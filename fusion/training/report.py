@@ -30,7 +30,13 @@ def write_card(
     config: FuserTrainingConfig, rows: Sequence[LossRow], *, pictures: int, held_out: Mapping[str, float]
 ) -> None:
     """Write the model card ``<method>.md`` beside the weights."""
-    sources = "\n".join(f"- `{folder.name}`" for folder in config.images)
+    sources = "\n".join(f"- `{'/'.join(folder.parts[-2:])}`" for folder in config.images)
+    goal = (
+        "Autoencoder without fusion"
+        if config.method == "nestfuse"
+        else f"Student of nestfuse: {config.lessons} crops of pairs with its fused pictures as targets, and in every "
+        "step as many single pictures with themselves as targets"
+    )
     quality = "\n".join(f"| {name} | {value:.4f} |" for name, value in held_out.items())
     card = f"""# {config.method}: model card
 
@@ -41,7 +47,7 @@ def write_card(
 Crops of {config.crop_px} x {config.crop_px} px, mirrored at random, as a function of seed and step.
 
 ## Recipe
-Autoencoder without fusion; loss = mean squared error (grey levels 0..255) + {config.ssim_weight:g} * (1 - SSIM).
+{goal}; loss = mean squared error (grey levels 0..255) + {config.ssim_weight:g} * (1 - SSIM).
 Adam, highest learning rate {config.learning_rate:g}, 100 steps of warm-up, cosine to 0.
 {rows[-1].step} steps of {config.batch_size} crops, convolutions in {config.precision}, seed {config.seed},
 deep supervision {"on" if config.deep_supervision else "off"}; {rows[-1].seconds:.0f} s of training.

@@ -41,10 +41,10 @@ def auif_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def weights_of(nestfuse_file: Path, auif_file: Path) -> dict[str, Path | None]:
-    return {"average": None, "nestfuse": nestfuse_file, "auif": auif_file}
+    return {"average": None, "nestfuse": nestfuse_file, "nestfuse-lite": nestfuse_file, "auif": auif_file}
 
 
-@pytest.mark.parametrize("name", ["average", "nestfuse", "auif"])
+@pytest.mark.parametrize("name", ["average", "nestfuse", "nestfuse-lite", "auif"])
 @pytest.mark.parametrize("size", [(16, 16), (33, 47), (41, 18)])
 def test_output_has_the_size_of_the_input_and_is_repeatable(
     name: str, size: tuple[int, int], weights_of: dict[str, Path | None]

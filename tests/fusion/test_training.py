@@ -16,7 +16,7 @@ import torch
 
 from fusion.checkpoints import load_strictly, read_state_dict
 from fusion.errors import InputError
-from fusion.nestfuse import NestFuse
+from fusion.nestfuse import LITE, NestFuse, NestFuseConfig
 from fusion.training import FuserTrainingConfig, train_fuser
 from fusion.training.images import GreyCrops, list_images
 from fusion.training.losses import structural_similarity
@@ -76,6 +76,27 @@ def test_a_killed_run_resumes_to_the_very_same_weights(pictures: Path, tmp_path:
 def test_deep_supervision_trains_all_outputs(pictures: Path, tmp_path: Path) -> None:
     train_fuser(config(pictures, tmp_path / "run", steps=1, deep_supervision=True))
     assert "conv1.conv2d.weight" in read_state_dict(tmp_path / "run" / "nestfuse.safetensors")
+
+
+def test_the_small_network_learns_from_the_full_one(pictures: Path, tmp_path: Path) -> None:
+    stills = tmp_path / "stills"
+    for kind in ("ir", "vis"):
+        (stills / kind).mkdir(parents=True)
+        for index, path in enumerate(sorted(pictures.iterdir())[1:3]):
+            (stills / kind / f"{index}.png").write_bytes(path.read_bytes())
+    torch.manual_seed(0)
+    teacher = tmp_path / "teacher.pt"
+    torch.save(NestFuse(NestFuseConfig(channels=(4, 6, 8, 10), stem_channels=4)).state_dict(), teacher)
+    out = tmp_path / "run"
+    changes = {"method": "nestfuse-lite", "teacher": teacher, "lessons": 3}
+    train_fuser(config(stills, out, **changes))
+    load_strictly(NestFuse(LITE), read_state_dict(out / "nestfuse-lite.safetensors"), "trained")
+    before = (out / "nestfuse-lite.safetensors").read_bytes()
+    (out / "training.pt").unlink()
+    train_fuser(config(stills, out, resume=True, **changes))
+    assert (out / "nestfuse-lite.safetensors").read_bytes() == before
+    with pytest.raises(InputError, match="learns from pairs"):
+        train_fuser(config(pictures, tmp_path / "other", **changes))
 
 
 def test_crops_depend_on_seed_step_and_rank_alone(pictures: Path) -> None:

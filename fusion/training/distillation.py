@@ -1,0 +1,82 @@
+"""Teaching a small NestFuse what the full one makes of registered pairs.
+
+The student sees crops of pairs with the teacher's fused picture as the target, and single pictures as both of its
+inputs with the picture itself as the target. Source of the idea: Hinton, Vinyals, Dean, "Distilling the Knowledge in a
+Neural Network", 2015.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fusion.attention import NESTFUSE
+from fusion.errors import InputError
+from fusion.nestfuse import NestFuse
+from fusion.nestfuse_inference import NestFuseMethod
+from fusion.training.images import crop_at_random, read_grey
+
+LESSONS_NAME = "lessons.pt"
+
+
+def list_pairs(folders: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Thermal and visible files of equal names in the ``ir`` and ``vis`` folders below the given ones.
+
+    Raises:
+        InputError: there is no pair.
+    """
+    pairs: list[tuple[Path, Path]] = []
+    for folder in folders:
+        for thermal_folder in sorted({folder / "ir", *folder.rglob("ir")}):
+            visible_folder = thermal_folder.with_name("vis")
+            if not thermal_folder.is_dir() or not visible_folder.is_dir():
+                continue
+            visible = {path.stem: path for path in visible_folder.iterdir()}
+            thermal = sorted(thermal_folder.iterdir())
+            pairs += [(path, visible[path.stem]) for path in thermal if path.stem in visible]
+    if not pairs:
+        raise InputError(
+            f"--images {', '.join(map(str, folders))}: nestfuse-lite learns from pairs; "
+            "give at least one folder with sub-folders ir/ and vis/ that hold files of the same names"
+        )
+    return pairs
+
+
+class Lessons:
+    """Crops of pairs with the teacher's answers, made once and kept beside the checkpoint."""
+
+    def __init__(
+        self, teacher: NestFuse, pairs: Sequence[tuple[Path, Path]], *, count: int, crop_px: int, seed: int, cache: Path
+    ) -> None:
+        self._seed = seed
+        made_of = f"seed {seed}, {count} crops of {crop_px} px, {len(pairs)} pairs"
+        kept = torch.load(cache, weights_only=True) if cache.is_file() else {}
+        if kept.get("made_of") == made_of:
+            self._lessons: Tensor = kept["lessons"]
+            return
+        method = NestFuseMethod(teacher, NESTFUSE, torch.device("cpu"))
+        lessons = []
+        for index in range(count):
+            generator = np.random.default_rng([seed, 1, index])
+            thermal_path, visible_path = pairs[int(generator.integers(len(pairs)))]
+            thermal, visible = read_grey(thermal_path), read_grey(visible_path)
+            if thermal.shape != visible.shape:
+                raise InputError(f"{thermal_path} and {visible_path} differ in size; register the pair first")
+            images = torch.from_numpy(crop_at_random(np.stack([thermal, visible]), crop_px, generator))[:, None]
+            lessons.append(torch.cat([images.float(), method.fuse(images)])[:, 0])
+        self._lessons = torch.stack(lessons)
+        partial = cache.with_suffix(".partial")
+        torch.save({"made_of": made_of, "lessons": self._lessons}, partial)
+        partial.replace(cache)
+
+    def batch(self, step: int, size: int, rank: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Thermal, visible and fused crops of ``step``, each (size, 1, crop, crop) in 0..255."""
+        generator = np.random.default_rng([self._seed, 2, rank, step])
+        chosen = self._lessons[torch.from_numpy(generator.integers(len(self._lessons), size=size))]
+        axes = [axis for axis in (2, 3) if generator.random() < 0.5]
+        thermal, visible, fused = chosen.flip(axes).chunk(3, 1)
+        return thermal, visible, fused
