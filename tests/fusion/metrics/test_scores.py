@@ -71,6 +71,7 @@ def test_scores_bear_no_signature_of_a_common_mistake(name: str) -> None:
 
 @needs_golden
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # 25 s of one core, which may be a busy one
 def test_published_pictures_give_the_printed_row_of_table_five() -> None:
     row = golden()["table_v_row_vggml"]
     per_image: dict[str, list[float]] = {name: [] for name in METRIC_NAMES}
