@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from fusion.errors import InputError
-from trackers.box import Box
+from trackers.box import Box, iou
 from trackers.training import augmentation
 from trackers.training.augmentation import Generator, Picture
 from trackers.training.geometry import (
@@ -36,14 +36,15 @@ from trackers.training.sources import Shot, TrainingSet
 class SamplingConfig:
     """Shares and strengths of sampling; shares are relative and kinds without data are skipped."""
 
-    sequence_share: float = 0.45
+    sequence_share: float = 0.50
     boxed_share: float = 0.22
-    photograph_share: float = 0.20
-    registered_share: float = 0.13
+    photograph_share: float = 0.16
+    registered_share: float = 0.12
     negative_probability: float = 0.12
     blind_probability: float = 0.35
     occlusion_probability: float = 0.12
     paste_probability: float = 0.25
+    distractor_probability: float = 0.25
     longest_gap_frames: int = 60
     search_shift_px: float = 64.0
     search_scale: float = 0.25
@@ -97,6 +98,8 @@ class PairSampler(Dataset[dict[str, NDArray[np.generic]]]):
             _, search = self._views(generator)
         elif template is search and generator.random() < self._config.paste_probability:
             search = self._pasted(search, generator)
+        if not negative and generator.random() < self._config.distractor_probability:
+            search = self._with_distractor(search, generator)
         return self._crops(template, search, negative, generator)
 
     def _views(self, generator: Generator) -> tuple[_View, _View]:
@@ -141,29 +144,32 @@ class PairSampler(Dataset[dict[str, NDArray[np.generic]]]):
     def _pasted(self, view: _View, generator: Generator) -> _View:
         """The target cut out by a soft ellipse and set into another picture."""
         _, host = self._views(generator)
-        if (host.thermal is None) != (view.thermal is None):
-            return view
         height, width = host.visible.shape[:2]
         factor = float(np.exp(generator.normal(0, 0.3)))
         size = (min(view.box.w * factor, width * 0.6), min(view.box.h * factor, height * 0.6))
         corner = (generator.uniform(0, width - size[0]), generator.uniform(0, height - size[1]))
-        target = Box(float(corner[0]), float(corner[1]), float(size[0]), float(size[1]))
-        scale = np.array([target.w / max(view.box.w, 1e-3), target.h / max(view.box.h, 1e-3)])
-        shift = np.array([target.x, target.y]) - scale * np.array([view.box.x, view.box.y])
-        transform = np.hstack([np.diag(scale), shift[:, None]])
-        y, x = np.mgrid[:height, :width].astype(np.float32)
-        radius = ((x + 0.5 - target.center_xy[0]) / max(target.w / 2, 1)) ** 2
-        radius += ((y + 0.5 - target.center_xy[1]) / max(target.h / 2, 1)) ** 2
-        mask = np.clip((1.1 - radius) / 0.25, 0, 1)[:, :, None]
+        place = Box(float(corner[0]), float(corner[1]), float(size[0]), float(size[1]))
+        blended = _blended(view, host, place)
+        return view if blended is None else _View(blended[0], blended[1], place)
 
-        def blend(source: Picture, background: Picture) -> Picture:
-            moved = cv2.warpAffine(source, transform, (width, height), borderMode=cv2.BORDER_REPLICATE)
-            return np.asarray(moved * mask + background * (1 - mask), dtype=np.uint8)
-
-        thermal = None
-        if view.thermal is not None and host.thermal is not None:
-            thermal = blend(view.thermal, host.thermal)
-        return _View(blend(view.visible, host.visible), thermal, target)
+    def _with_distractor(self, view: _View, generator: Generator) -> _View:
+        """Another object of about the target's size set beside the target, for telling the two apart."""
+        other, _ = self._views(generator)
+        factor = float(np.exp(generator.normal(0, 0.2))) * view.box.h / max(other.box.h, 1e-3)
+        size = (other.box.w * factor, other.box.h * factor)
+        angle = float(generator.uniform(0, 2 * np.pi))
+        reach = float(generator.uniform(0.7, 1.8))
+        center = (
+            view.box.center_xy[0] + np.cos(angle) * reach * (view.box.w + size[0]) / 2 * 1.3,
+            view.box.center_xy[1] + np.sin(angle) * reach * (view.box.h + size[1]) / 2,
+        )
+        place = Box(float(center[0] - size[0] / 2), float(center[1] - size[1] / 2), size[0], size[1])
+        height, width = view.visible.shape[:2]
+        inside = place.x >= 0 and place.y >= 0 and place.x + place.w <= width and place.y + place.h <= height
+        if not inside or iou(place, view.box) > 0.05:
+            return view
+        blended = _blended(other, view, place)
+        return view if blended is None else _View(blended[0], blended[1], view.box)
 
     def _crops(
         self, template: _View, search: _View, negative: bool, generator: Generator
@@ -227,6 +233,30 @@ class PairSampler(Dataset[dict[str, NDArray[np.generic]]]):
         height, width = other.visible.shape[:2]
         region = random_region(width, height, generator)
         return warp_crop(other.visible, crop_transform(region, SEARCH_SIZE, CropJitter()), SEARCH_SIZE)
+
+
+def _blended(view: _View, host: _View, place: Box) -> tuple[Picture, Picture | None] | None:
+    """The object of ``view`` set into ``host`` at ``place`` by a soft ellipse; None when their modalities differ."""
+    if (host.thermal is None) != (view.thermal is None):
+        return None
+    height, width = host.visible.shape[:2]
+    scale = np.array([place.w / max(view.box.w, 1e-3), place.h / max(view.box.h, 1e-3)])
+    shift = np.array([place.x, place.y]) - scale * np.array([view.box.x, view.box.y])
+    transform = np.hstack([np.diag(scale), shift[:, None]])
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    radius = ((x + 0.5 - place.center_xy[0]) / max(place.w / 2, 1)) ** 2
+    radius += ((y + 0.5 - place.center_xy[1]) / max(place.h / 2, 1)) ** 2
+    mask = np.clip((1.1 - radius) / 0.25, 0, 1)[:, :, None]
+
+    def blend(source: Picture, background: Picture) -> Picture:
+        moved = cv2.warpAffine(source, transform, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(moved * mask + background * (1 - mask), dtype=np.uint8)
+
+    visible = blend(view.visible, host.visible)
+    if view.visible is view.thermal and host.visible is host.thermal:
+        return visible, visible  # a recording without a visible stream stays one
+    thermal = blend(view.thermal, host.thermal) if view.thermal is not None and host.thermal is not None else None
+    return visible, thermal
 
 
 def random_region(width: int, height: int, generator: Generator) -> Box:
