@@ -143,37 +143,59 @@ def _box_span(boxes: IntArray, owner: IntArray, row: IntArray, last_column: IntA
 def _polygon_spans(
     vertices: FloatArray, owner: IntArray, row: IntArray, last_column: IntArray, scan_horizontal_edges: bool
 ) -> list[tuple[IntArray, IntArray]]:
+    """Filled columns of every row of polygons.
+
+    Nearly all rows cross the outline twice and are one span; only the others need the walk.
+    """
     crossings = _crossings(vertices, owner, row, scan_horizontal_edges)
-    crossings.sort(axis=1)
-    counts = (crossings != _ABSENT).sum(axis=1)
-    index = np.arange(len(row))
-    position = np.zeros(len(row), dtype=np.int64)
-    filled_to = np.full(len(row), -1, dtype=np.int64)
+    present = crossings != _ABSENT
+    counts = present.sum(axis=0)
+    low = crossings.min(axis=0)
+    high = np.where(present, crossings, 0).sum(axis=0) - low
+    twice = (counts == 2) & (scan_horizontal_edges | (high > low))
+    start = np.where(twice, np.maximum(low, 0), 1)
+    end = np.where(twice, np.minimum(high, last_column), 0)
+    spans = [(start, end)]
+    many = np.flatnonzero(counts > 2)
+    if len(many):
+        walked = _walk(crossings[:, many], last_column[many], scan_horizontal_edges)
+        for number, (part_start, part_end) in enumerate(walked):
+            if number == len(spans):
+                spans.append((np.ones_like(start), np.zeros_like(end)))
+            spans[number][0][many], spans[number][1][many] = part_start, part_end
+    return spans
+
+
+def _walk(crossings: IntArray, last_column: IntArray, scan_horizontal_edges: bool) -> list[tuple[IntArray, IntArray]]:
+    """Spans of (V, R) crossings: through the sorted ones in pairs, dropping the first of two that are equal."""
+    crossings = np.sort(crossings, axis=0)
+    places, rows = crossings.shape
+    counts = (crossings != _ABSENT).sum(axis=0)
+    index = np.arange(rows)
+    position = np.zeros(rows, dtype=np.int64)
+    filled_to = np.full(rows, -1, dtype=np.int64)
     spans = []
-    for _ in range(crossings.shape[1] - 1):
+    for _ in range(places - 1):
         active = position < counts - 1
-        if not active.any():
-            break
-        here = np.minimum(position, crossings.shape[1] - 2)
-        left, right = crossings[index, here], crossings[index, here + 1]
+        here = np.minimum(position, places - 2)
+        left, right = crossings[here, index], crossings[here + 1, index]
         drop = active & (left == right)
         if scan_horizontal_edges:
             drop &= position < counts - 2
         fill = active & ~drop
         # Neighbouring spans may share a pixel; it counts once.
-        start = np.maximum(left, filled_to + 1)
-        start = np.where(fill, start, 1)
+        start = np.where(fill, np.maximum(left, filled_to + 1), 1)
         end = np.where(fill, np.minimum(right, last_column), 0)
         filled_to = np.where(fill, np.maximum(filled_to, end), filled_to)
         spans.append((start, end))
         position += np.where(drop, 1, 2)
-    return spans or [(np.ones(len(row), dtype=np.int64), np.zeros(len(row), dtype=np.int64))]
+    return spans
 
 
 def _crossings(vertices: FloatArray, owner: IntArray, row: IntArray, scan_horizontal_edges: bool) -> IntArray:
-    """Columns where the edges cross each row, truncated to integers; (R, V), absent ones are the largest integer."""
+    """Columns where the edges cross each row, truncated to integers; (V, R), absent ones are the largest integer."""
     count = vertices.shape[1]
-    crossings = np.full((len(row), count), _ABSENT, dtype=np.int64)
+    crossings = np.full((count, len(row)), _ABSENT, dtype=np.int64)
     for number in range(count):
         # Each edge runs from a vertex to the one before it: the direction decides, by rounding, on which side of
         # an integer a crossing falls.
@@ -181,12 +203,14 @@ def _crossings(vertices: FloatArray, owner: IntArray, row: IntArray, scan_horizo
         before_x, before_y = vertices[:, number - 1, 0], vertices[:, number - 1, 1]
         height = before_y - y
         sloped = height != 0
-        low, high = np.minimum(y, before_y), np.maximum(y, before_y)
-        inside = np.flatnonzero((row >= low[owner]) & (row <= high[owner]) & sloped[owner])
+        # An empty range where the edge is horizontal.
+        low = np.where(sloped, np.minimum(y, before_y), 1)
+        high = np.where(sloped, np.maximum(y, before_y), 0)
+        inside = np.flatnonzero((row >= low[owner]) & (row <= high[owner]))
         edge = owner[inside]
         ratio = (row[inside] - y[edge]) / height[edge]
-        crossings[inside, number] = np.trunc(x[edge] + ratio * (before_x - x)[edge]).astype(np.int64)
-        if scan_horizontal_edges:
+        crossings[number, inside] = (x[edge] + ratio * (before_x - x)[edge]).astype(np.int64)
+        if scan_horizontal_edges and not sloped.all():
             on_edge = np.flatnonzero(~sloped[owner] & (row == y[owner]))
-            crossings[on_edge, number] = x[owner[on_edge]].astype(np.int64)
+            crossings[number, on_edge] = x[owner[on_edge]].astype(np.int64)
     return crossings
