@@ -102,7 +102,7 @@ class SmoothRange:
 
 def fixed_range(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Round to the nearest of 0..255."""
-    return np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
+    return _rounded(levels)
 
 
 def stretched_range(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -134,8 +134,12 @@ def build_range(name: str) -> RangeMapping:
 
 
 def _scaled(levels: NDArray[np.float32], low: float, span: float) -> NDArray[np.uint8]:
-    scaled = (levels - np.float32(low)) * np.float32(255 / span)
-    return np.asarray(np.clip(np.rint(scaled), 0, 255), np.uint8)
+    return _rounded((levels - np.float32(low)) * np.float32(255 / span))
+
+
+def _rounded(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    # Halves go up: to the even neighbour, the means of two pictures would leave every other odd level out.
+    return np.asarray(np.clip(np.floor(levels + np.float32(0.5)), 0, 255), np.uint8)
 
 
 def _overlap(first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:

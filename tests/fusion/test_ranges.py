@@ -50,6 +50,11 @@ def test_fixed_rounds_and_clips() -> None:
     assert fixed_range(np.array([[-3, 0.6, 254.4, 300]], np.float32)).tolist() == [[0, 1, 254, 255]]
 
 
+def test_rounding_favours_no_level_among_halves() -> None:
+    levels = np.arange(0, 200, 0.5, dtype=np.float32).reshape(1, -1)
+    assert (np.bincount(fixed_range(levels).ravel())[1:200] == 2).all()
+
+
 def test_smooth_range_follows_slowly_and_resets() -> None:
     scene = np.linspace(40, 160, 64 * 64, dtype=np.float32).reshape(64, 64)
     mapping = SmoothRange()
