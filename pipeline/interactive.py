@@ -169,8 +169,9 @@ class InteractiveProcessor(PairProcessor):
                     return
                 choice = self._wanted
             try:
-                built: Fuser | InputError = self._build_fuser(choice)
-                self._warm_up(built)
+                fuser = self._build_fuser(choice)
+                self._warm_up(fuser)
+                built: Fuser | InputError = fuser
             except (InputError, OSError, RuntimeError) as error:
                 built = InputError(f"{choice.method}: {error}")
             with self._built_lock:

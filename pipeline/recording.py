@@ -6,35 +6,39 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusion.devices import resolve_device
 from fusion.errors import InputError, RunError
 from fusion.factory import build_fuser
-from fusion.fuser import Fuser
+from fusion.fuser import Fuser, PoolingName
 from pipeline.assemble import PairStream, open_pairs
-from pipeline.frames import StreamResult
 from pipeline.live_pairs import LivePairStream
 from pipeline.outputs import check_output_folder, prepare_output_folder
-from pipeline.overlay import Overlay
 from pipeline.progress import Progress
+from pipeline.run_outputs import (
+    RESULTS_NAME,
+    SUMMARY_NAME,
+    VIDEO_NAME,
+    Announcer,
+    StoppedRecording,
+    open_sinks,
+    own_files,
+)
 from pipeline.settings import StreamSettings
-from pipeline.sinks.results import ResultsWriter
 from pipeline.sinks.summary import RunStatistics, library_versions, timing_fields, write_json
 from pipeline.sinks.truth import TruthSink
-from pipeline.sinks.video import VideoSink
 from pipeline.sources.synthetic import SyntheticScene, SyntheticSource
 from pipeline.stream import PairProcessor, in_real_time, run_stream
+from pipeline.telemetry import Telemetry
 from trackers.box import Box
 from trackers.state import Modality, Tracker
 
-VIDEO_NAME = "fused.mp4"
-RESULTS_NAME = "results.jsonl"
-SUMMARY_NAME = "summary.json"
-OWN_FILES = (VIDEO_NAME, RESULTS_NAME, SUMMARY_NAME)
+if TYPE_CHECKING:
+    from pipeline.web.page import LivePage
 
 # How many objects of the synthetic scene are followed when no box is given.
 _SYNTHETIC_TARGETS = 3
@@ -79,14 +83,30 @@ def record_stream(
         pairs = opened.enter_context(open_pairs(settings.source))
         settings = _with_usable_modality(settings, pairs, say)
         check_output_folder(folder, overwrite=overwrite)
+        telemetry = Telemetry()
+        page = None
+        if settings.web.address is not None:
+            from pipeline.web.page import open_page  # only runs with a page pay for the server
+
+            page = opened.enter_context(closing(open_page(settings, pairs, folder, telemetry)))
+            say(f"watch and steer at {page.url}")
         targets = _targets(settings, pairs)
-        if not targets.boxes and settings.tracking.method != "none":
+        if not targets.boxes and settings.tracking.method != "none" and page is None:
             say("no --box given and no ground truth: fusing without tracking")
-        fuser, tracker = _build(settings, has_targets=bool(targets.boxes))
-        processor = PairProcessor(
-            fuser=fuser, tracker=tracker, boxes=targets.boxes, modality=settings.tracking.modality
-        )
-        return _run(settings, pairs, processor, targets, folder, stop, say)
+        fuser, tracker = _build(settings, has_targets=bool(targets.boxes) or page is not None)
+        boxes, modality = targets.boxes, settings.tracking.modality
+        if page is None:
+            processor = PairProcessor(fuser=fuser, tracker=tracker, boxes=boxes, modality=modality)
+        else:
+            processor = page.processor(
+                fuser=fuser,
+                tracker=tracker,
+                boxes=boxes,
+                modality=modality,
+                stop=stop,
+                build_fuser=lambda choice: _build_fuser(settings, choice.method, choice.pooling),
+            )
+        return _run(settings, pairs, processor, targets, folder, stop, say, telemetry, page)
 
 
 def _run(
@@ -97,40 +117,37 @@ def _run(
     folder: Path,
     stop: threading.Event,
     say: Callable[[str], None],
+    telemetry: Telemetry,
+    page: LivePage | None,
 ) -> dict[str, Any]:
-    announcer = _Announcer(pairs, say)
+    announcer = Announcer(pairs, say, page)
     live = settings.source.live if settings.live is None else settings.live
-    statistics = RunStatistics()
+    statistics = RunStatistics(telemetry=telemetry)
     truth = TruthSink(targets.truth) if targets.truth else None
     total = min(filter(None, (pairs.info.length, settings.recording.max_pairs)), default=None)
     begin_s = time.perf_counter()
     exit_code = 1
     # Everything the run needs is there; only now may an earlier recording go.
-    prepare_output_folder(folder, overwrite=True, own_files=OWN_FILES)
+    prepare_output_folder(folder, overwrite=True, own_files=own_files(folder))
+    stopped = StoppedRecording(say, page)
     try:
-        with ExitStack() as closing:
-            video = VideoSink(
-                folder / VIDEO_NAME,
-                frame_rate=pairs.info.fps,
-                quality=settings.recording.quality,
-                overlay=Overlay(settings.overlay, _title(settings)) if settings.recording.overlay else None,
-            )
-            closing.callback(video.close)
-            results = ResultsWriter(folder / RESULTS_NAME)
-            closing.callback(results.close)
+        with ExitStack() as ending:
+            sinks = open_sinks(settings, pairs, folder, telemetry, page, stopped, ending)
             run_stream(
                 in_real_time(pairs) if live and not settings.source.live else pairs,
                 processor,
-                [video, results, *([truth] if truth else []), announcer],
+                [*sinks, *([truth] if truth else []), announcer],
                 statistics=statistics,
                 stop=stop,
-                progress=closing.enter_context(Progress("pairs", total)),
+                progress=ending.enter_context(Progress("pairs", total)),
                 live=live,
                 read_ms=lambda: sum(pairs.stage_ms.values()),
                 max_pairs=settings.recording.max_pairs,
             )
         if not statistics.pairs and not stop.is_set():
             raise RunError("the sources gave no pair; check that both have pictures that overlap in time")
+        if stopped.error is not None:
+            raise RunError(f"recording stopped early: {stopped.error}; what came before is complete")
         exit_code = 130 if stop.is_set() else 0
     except InputError:
         exit_code = 2
@@ -160,30 +177,6 @@ def _run(
                 raise
             say(f"warning: {SUMMARY_NAME} could not be written ({error.strerror})")
     return summary
-
-
-class _Announcer:
-    """Says each warning of the sources once, as soon as the next result comes."""
-
-    def __init__(self, pairs: PairStream, say: Callable[[str], None]) -> None:
-        self._pairs = pairs
-        self._say = say
-        self._said: set[str] = set()
-        self.announce()
-
-    def announce(self) -> None:
-        """Say what is new."""
-        for warning in self._pairs.warnings:
-            if warning not in self._said:
-                self._said.add(warning)
-                self._say(f"warning: {warning}")
-
-    def write(self, result: StreamResult) -> None:
-        """Look for new warnings."""
-        self.announce()
-
-    def close(self) -> None:
-        """Nothing to close."""
 
 
 def _dropped_before_pairing(pairs: PairStream) -> int:
@@ -233,18 +226,7 @@ def _synthetic_targets(scene: SyntheticScene) -> _Targets:
 
 def _build(settings: StreamSettings, *, has_targets: bool) -> tuple[Fuser | None, Tracker | None]:
     fusion, tracking = settings.fusion, settings.tracking
-    fuser = None
-    if fusion.method != "none":
-        fuser = build_fuser(
-            fusion.method,
-            weights=fusion.weights,
-            pooling=fusion.pooling,
-            spatial=fusion.spatial,
-            range_name=fusion.range,
-            engine=settings.engine,
-            device=settings.device,
-            gray=fusion.gray,
-        )
+    fuser = None if fusion.method == "none" else _build_fuser(settings, fusion.method, fusion.pooling)
     tracker = None
     if tracking.method != "none" and has_targets:
         from trackers.factory import build_tracker  # only runs that track pay for it
@@ -261,17 +243,24 @@ def _build(settings: StreamSettings, *, has_targets: bool) -> tuple[Fuser | None
     return fuser, tracker
 
 
+def _build_fuser(settings: StreamSettings, method: str, pooling: PoolingName) -> Fuser:
+    fusion = settings.fusion
+    return build_fuser(
+        method,
+        weights=fusion.weights if method == fusion.method else None,
+        pooling=pooling,
+        spatial=fusion.spatial,
+        range_name=fusion.range,
+        engine=settings.engine,
+        device=settings.device,
+        gray=fusion.gray,
+    )
+
+
 def _seed(seed: int) -> None:
     import torch
 
     torch.manual_seed(seed)
-
-
-def _title(settings: StreamSettings) -> str:
-    parts = [settings.fusion.method]
-    if settings.tracking.method != "none":
-        parts.append(f"{settings.tracking.method} {settings.tracking.modality.value}")
-    return " + ".join(parts)
 
 
 def report(summary: dict[str, Any], folder: Path) -> str:

@@ -10,6 +10,8 @@ from fusion.errors import InputError
 from fusion.fuser import PoolingName, RangeName, SpatialName
 from pipeline.assemble import PairSourceConfig
 from pipeline.overlay import OverlayConfig
+from pipeline.sinks.recorder import SegmentConfig
+from pipeline.web.settings import WebSettings
 from trackers.state import Modality
 
 EngineName = Literal["torch", "onnx"]
@@ -65,11 +67,15 @@ class RecordingSettings:
         overlay: draw targets and status onto the video.
         quality: constant rate factor of the video, 0..51; lower is better and larger.
         max_pairs: end after so many pairs; None reads to the end.
+        segments: when to go on in a new file.
+        telemetry: write telemetry.jsonl; None does so for live runs and those with a page.
     """
 
     overlay: bool = True
     quality: int = 21
     max_pairs: int | None = None
+    segments: SegmentConfig = field(default_factory=SegmentConfig)
+    telemetry: bool | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.quality <= 51:
@@ -88,6 +94,7 @@ class StreamSettings:
         tracking: how targets are followed.
         overlay: what is drawn.
         recording: what is written.
+        web: the live page.
         engine: ``torch`` or ``onnx``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         live: True drops pairs that come faster than they are processed; False waits; None decides by the source.
@@ -99,7 +106,16 @@ class StreamSettings:
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     overlay: OverlayConfig = field(default_factory=OverlayConfig)
     recording: RecordingSettings = field(default_factory=RecordingSettings)
+    web: WebSettings = field(default_factory=WebSettings)
     engine: EngineName = "torch"
     device: str = "auto"
     live: bool | None = None
     seed: int = 0
+
+    @property
+    def title(self) -> str:
+        """The methods at work, for overlays and people."""
+        parts = [self.fusion.method]
+        if self.tracking.method != "none":
+            parts.append(f"{self.tracking.method} {self.tracking.modality.value}")
+        return " + ".join(parts)

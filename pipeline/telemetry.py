@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -63,7 +62,7 @@ class Reservoir:
     """
 
     def __init__(self, size: int = 4096, seed: int = 0) -> None:
-        self._values = np.zeros(size, np.float32)
+        self._values = np.zeros(size)
         self._random = np.random.default_rng(seed)
         self.count = 0
 
@@ -74,6 +73,9 @@ class Reservoir:
         if place < size:
             self._values[place] = value
         self.count += 1
+
+    def __len__(self) -> int:
+        return self.count
 
     @property
     def values(self) -> list[float]:
@@ -211,12 +213,16 @@ class TelemetryLog:
         self._next_s = time.monotonic()
         self.failed = False
 
+    @property
+    def due(self) -> bool:
+        """It is time for another line."""
+        return not self.failed and time.monotonic() >= self._next_s
+
     def write(self, snapshot: TelemetrySnapshot, sources: Sequence[SourceHealth] = ()) -> bool:
         """Append a line if one is due; says whether it did."""
-        now_s = time.monotonic()
-        if self.failed or now_s < self._next_s:
+        if not self.due:
             return False
-        self._next_s = now_s + self._period_s
+        self._next_s = time.monotonic() + self._period_s
         line = {"wall_s": round(time.time(), 3), **asdict(snapshot), "sources": [asdict(source) for source in sources]}
         try:
             with self._path.open("a", encoding="utf-8") as file:
@@ -273,11 +279,6 @@ def prometheus_text(
     for name, value in (gauges or {}).items():
         family(f"rgbt_{name}", "gauge", f"{name.replace('_', ' ').capitalize()}.", [("", value)])
     return "\n".join(lines) + "\n"
-
-
-def as_fields(snapshot: TelemetrySnapshot) -> dict[str, Any]:
-    """The snapshot as plain values for JSON."""
-    return asdict(snapshot)
 
 
 def _quantiles(values: Percentiles) -> tuple[tuple[str, float], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from pipeline.cli.options import (
@@ -33,6 +34,9 @@ _PLACES = {
     "box": "tracking.boxes",
     "overlay": "recording.overlay",
     "max_pairs": "recording.max_pairs",
+    "segment_seconds": "recording.segments.segment_s",
+    "web": "web.address",
+    "token": "web.token",
     "engine": "engine",
     "device": "device",
     "live": "live",
@@ -84,6 +88,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-overlay", dest="overlay", action="store_false", default=None, help="record the bare fused picture"
     )
 
+    output.add_argument(
+        "--segment-seconds", type=float, metavar="S", help="go on in a new video file after S seconds (default: never)"
+    )
+
+    page = parser.add_argument_group("who may watch")
+    page.add_argument(
+        "--web", metavar="HOST:PORT", help="serve the live page there, such as 127.0.0.1:8000; port 0 takes a free one"
+    )
+    page.add_argument(
+        "--token",
+        metavar="TEXT",
+        help="ask viewers for this; needed unless HOST is this machine alone (better: set RGBT_STREAM_TOKEN)",
+    )
+
     run = parser.add_argument_group("how to run")
     run.add_argument(
         "--weights",
@@ -106,6 +124,8 @@ def execute(arguments: argparse.Namespace) -> int:
     from pipeline.stream import stop_on_signals
     from pipeline.weight_choice import with_weights
 
+    if arguments.token is None and arguments.web is not None:
+        arguments.token = os.environ.get("RGBT_STREAM_TOKEN") or None
     options = given_options(arguments, _PLACES)
     settings = load_configuration(StreamSettings, arguments.config, arguments.set, options)
     for file in arguments.weights:

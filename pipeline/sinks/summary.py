@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.frames import StreamResult
+from pipeline.telemetry import Reservoir, Telemetry
 
 _LIBRARIES = ("rgbt-stream", "torch", "numpy", "av", "opencv-python-headless", "opencv-python", "onnxruntime")
 
@@ -26,25 +27,32 @@ class RunStatistics:
     Attributes:
         pairs: results so far.
         dropped: pairs that a live run threw away because newer ones came.
-        stage_ms: durations of each stage in milliseconds, one a pair.
-        latency_ms: time from the moment a pair was ready until it was recorded, one a pair.
+        stage_ms: durations of each stage in milliseconds, one a pair; of a long run a fair sample.
+        latency_ms: time from the moment a pair was ready until it was recorded, likewise.
+        telemetry: is told of stages that are no part of the results too.
     """
 
     pairs: int = 0
     dropped: int = 0
-    stage_ms: dict[str, list[float]] = field(default_factory=dict)
-    latency_ms: list[float] = field(default_factory=list)
+    stage_ms: dict[str, Reservoir] = field(default_factory=dict)
+    latency_ms: Reservoir = field(default_factory=Reservoir)
+    telemetry: Telemetry | None = None
 
     def add(self, result: StreamResult, latency_ms: float) -> None:
         """Count one result."""
         self.pairs += 1
-        self.latency_ms.append(latency_ms)
+        self.latency_ms.add(latency_ms)
         for stage, duration_ms in result.stage_ms.items():
-            self.stage_ms.setdefault(stage, []).append(duration_ms)
+            self._window(stage).add(duration_ms)
 
     def add_stage(self, stage: str, duration_ms: float) -> None:
         """Count the duration of a stage that is no part of the result itself."""
-        self.stage_ms.setdefault(stage, []).append(duration_ms)
+        self._window(stage).add(duration_ms)
+        if self.telemetry is not None:
+            self.telemetry.add_stage(stage, duration_ms)
+
+    def _window(self, stage: str) -> Reservoir:
+        return self.stage_ms.setdefault(stage, Reservoir())
 
 
 def percentiles(values: list[float], wanted: tuple[int, ...]) -> dict[str, float | None]:
@@ -72,8 +80,8 @@ def timing_fields(statistics: RunStatistics, elapsed_s: float) -> dict[str, Any]
     return {
         "pairs": statistics.pairs,
         "fps": round(rate, 2) if math.isfinite(rate) else None,
-        "latency_ms": percentiles(statistics.latency_ms, (50, 95, 99)),
-        "stage_ms": {stage: percentiles(values, (50, 95)) for stage, values in statistics.stage_ms.items()},
+        "latency_ms": percentiles(statistics.latency_ms.values, (50, 95, 99)),
+        "stage_ms": {stage: percentiles(kept.values, (50, 95)) for stage, kept in statistics.stage_ms.items()},
     }
 
 

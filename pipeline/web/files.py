@@ -52,7 +52,7 @@ class OutputFolder:
     def files(self) -> list[OutputFile]:
         """What can be loaded, the newest first."""
         found = []
-        for path in self._folder.iterdir():
+        for path in self._folder.iterdir() if self._folder.is_dir() else ():
             kind = _KINDS.get(path.suffix.lower())
             if kind is None or path.name.startswith("."):
                 continue

@@ -70,7 +70,7 @@ class Hub:
     Args:
         control: where commands go; the hub becomes its observer.
         shelf: keeps pairs that viewers hold.
-        telemetry: receives the age of pictures when shown.
+        telemetry: the numbers to show; receives the age of pictures when shown.
         health: says how the sources are doing.
         counters: says what was counted outside the results.
         host_time: the pairs' ``time_s`` is their capture on the clock of ``time.monotonic``, as live sources have it.
@@ -128,8 +128,6 @@ class Hub:
             self._captured_s.pop(serial - _REMEMBERED, None)
             loop, wake = self._loop, bool(self._audience) and not self._woken
             self._woken = self._woken or wake
-        if not again:
-            self.telemetry.add_result(result)
         if loop is not None and wake:
             _call(loop, self._wake)
 

@@ -29,6 +29,7 @@ from pipeline.progress import Progress
 from pipeline.shelf import PairShelf, ShelfConfig
 from pipeline.sinks.results import ResultsWriter
 from pipeline.sinks.summary import RunStatistics
+from pipeline.sinks.telemetry import TelemetrySink
 from pipeline.stream import run_stream
 from pipeline.telemetry import SourceHealth, Telemetry
 from pipeline.web.hub import Hub, HubConfig
@@ -110,7 +111,7 @@ class Rig:
 
     def __enter__(self) -> Self:
         self._run.start()
-        wait_until(lambda: self.hub.latest is not None)
+        wait_until(lambda: self.telemetry.snapshot().pairs > 0)
         return self
 
     def __exit__(
@@ -138,7 +139,7 @@ class Rig:
             run_stream(
                 moving_pairs(rate, self.ended, size_wh),
                 processor,
-                [self.results],
+                [TelemetrySink(self.telemetry), self.results],
                 statistics=self.statistics,
                 stop=self._stop,
                 progress=progress,

@@ -1,0 +1,141 @@
+"""All that a run needs so that people can watch and steer it, put together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from fusion.factory import FUSION_METHODS
+from fusion.fuser import Fuser
+from fusion.weight_store import find_weights
+from pipeline.assemble import PairStream
+from pipeline.control import FusionChoice, RunControl, RunState
+from pipeline.health import SourceWatch
+from pipeline.interactive import InteractiveProcessor
+from pipeline.overlay import Overlay
+from pipeline.settings import StreamSettings
+from pipeline.shelf import PairShelf
+from pipeline.telemetry import Telemetry
+from pipeline.web.hub import Hub, HubConfig
+from pipeline.web.security import parse_address
+from pipeline.web.server import WebServer
+from pipeline.web.settings import WebSettings
+from trackers.box import Box
+from trackers.state import Modality, Tracker
+
+
+class LivePage:
+    """The page of one run; close it when the run has ended.
+
+    Args:
+        settings: with an address.
+        folder: the run's output folder.
+        pairs: where the pairs come from, to tell the health of its sources.
+        state: how the run begins.
+        telemetry: numbers to show.
+        overlay: drawn for viewers without JavaScript.
+        host_time: the pairs' times are on the host's clock.
+
+    Raises:
+        InputError: the server cannot listen there.
+    """
+
+    def __init__(
+        self,
+        settings: WebSettings,
+        *,
+        folder: Path,
+        pairs: PairStream,
+        state: RunState,
+        telemetry: Telemetry,
+        overlay: Overlay,
+        host_time: bool,
+    ) -> None:
+        if settings.address is None:
+            raise ValueError("a page needs an address")
+        self.control = RunControl(state)
+        self._shelf = PairShelf()
+        watch = SourceWatch(pairs)
+        hub = Hub(
+            control=self.control,
+            shelf=self._shelf,
+            telemetry=telemetry,
+            health=watch.health,
+            counters=watch.counters,
+            host_time=host_time,
+            overlay=overlay,
+            config=HubConfig(
+                jpeg_quality=settings.quality, most_wide=settings.most_wide, most_viewers=settings.most_viewers
+            ),
+        )
+        address = parse_address(settings.address, settings.token)
+        self._server = WebServer(address, hub=hub, folder=folder, token=settings.token)
+
+    @property
+    def url(self) -> str:
+        """Where to look."""
+        return self._server.url
+
+    def processor(
+        self,
+        *,
+        fuser: Fuser | None,
+        tracker: Tracker | None,
+        boxes: tuple[Box, ...],
+        modality: Modality,
+        stop: threading.Event,
+        build_fuser: Callable[[FusionChoice], Fuser],
+    ) -> InteractiveProcessor:
+        """The processor that obeys the page."""
+        return InteractiveProcessor(
+            fuser=fuser,
+            tracker=tracker,
+            boxes=boxes,
+            modality=modality,
+            control=self.control,
+            shelf=self._shelf,
+            stop=stop,
+            build_fuser=build_fuser,
+        )
+
+    def close(self) -> None:
+        """Say goodbye to the viewers and end the server."""
+        self._server.close()
+
+
+def open_page(settings: StreamSettings, pairs: PairStream, folder: Path, telemetry: Telemetry) -> LivePage:
+    """Serve the page of the run that ``settings`` describe; their web address must be given.
+
+    Raises:
+        InputError: the server cannot listen there.
+    """
+    fusion, tracking = settings.fusion, settings.tracking
+    live = settings.source.live if settings.live is None else settings.live
+    state = RunState(
+        title=settings.title,
+        fusion=None if fusion.method == "none" else FusionChoice(method=fusion.method, pooling=fusion.pooling),
+        methods=() if fusion.method == "none" else _selectable_methods(fusion.method),
+        tracker=None if tracking.method == "none" else tracking.method,
+        recording=True,
+        live=live,
+    )
+    return LivePage(
+        settings.web,
+        folder=folder,
+        pairs=pairs,
+        state=state,
+        telemetry=telemetry,
+        overlay=Overlay(settings.overlay, settings.title),
+        host_time=settings.source.live,
+    )
+
+
+def _selectable_methods(chosen: str) -> tuple[str, ...]:
+    """The methods whose weights are here, and the one the run begins with."""
+    without_weights = ("average", "laplacian")
+    return tuple(
+        name
+        for name in FUSION_METHODS
+        if name in (chosen, *without_weights) or find_weights(name) or find_weights(name.partition("-")[0])
+    )
