@@ -7,14 +7,13 @@ Unrolling", IEEE TCSVT 2022, and its published code, whose checkpoints load stri
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusion.checkpoints import load_strictly, read_state_dict
+from fusion.checkpoints import load_strictly
 from fusion.errors import InputError
 
 LAYERS = 10
@@ -124,29 +123,6 @@ def box_mean(image: Tensor, side_px: int) -> Tensor:
 def mirrored(image: Tensor, border_px: int) -> Tensor:
     """The picture with a mirrored border; the edge row itself is not repeated."""
     return functional.pad(image, (border_px,) * 4, mode="reflect")
-
-
-def read_auif_weights(path: Path) -> dict[str, Tensor]:
-    """Weights of both encoders and the decoder: a folder with the three published files, or one merged file.
-
-    Raises:
-        InputError: unreadable, or a folder where names occur twice.
-    """
-    if not path.is_dir():
-        return read_state_dict(path)
-    merged: dict[str, Tensor] = {}
-    files = sorted(file for file in path.iterdir() if file.suffix in (".model", ".pt", ".pth", ".safetensors"))
-    for file in files:
-        state = read_state_dict(file)
-        twice = merged.keys() & state.keys()
-        if twice:
-            raise InputError(f"weights folder {path}: {sorted(twice)[0]} occurs twice; keep one set of files there")
-        merged |= state
-    if not merged:
-        raise InputError(
-            f"weights folder {path} holds none of the three AUIF files (Encoder_Base, Encoder_Detail, Decoder .model)"
-        )
-    return merged
 
 
 def load_auif(state: Mapping[str, Tensor], source: str) -> Auif:

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from fusion.attention import NESTFUSE, nuclear_norm
-from fusion.auif import Auif, load_auif, read_auif_weights
+from fusion.auif import Auif, load_auif
 from fusion.auif_inference import collapse
-from fusion.checkpoints import read_state_dict
+from fusion.checkpoints import read_merged_state_dict, read_state_dict
 from fusion.errors import InputError
 from fusion.factory import load_nestfuse
 from fusion.nestfuse import NestFuse
@@ -181,7 +181,7 @@ def compare_paths(
 def _auif(size_wh: tuple[int, int], repeats: int) -> BenchmarkRow:
     path = find_weights("auif")
     torch.manual_seed(SEED)
-    network = load_auif(read_auif_weights(path), str(path)) if path else Auif().eval()
+    network = load_auif(read_merged_state_dict(path), str(path)) if path else Auif().eval()
     method = collapse(network)
     visible, thermal = (picture.div(255) for picture in _pictures(size_wh))
     planes = [np.ascontiguousarray(picture[0, 0].numpy(), np.float32) for picture in (thermal, visible)]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from fusion.errors import InputError
 
 _LISTED_KEYS = 2
+_CHECKPOINT_SUFFIXES = frozenset({".ckpt", ".model", ".pkl", ".pt", ".pth", ".safetensors"})
 
 # Training checkpoints keep NumPy numbers in their optimizer state (NanoTrack's do); building a number runs no code.
 _NUMPY_SCALAR = np.float64(0).__reduce__()[0]
@@ -65,6 +66,29 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()) or not loaded:
         raise InputError(f"weights file {path} holds no state_dict (a mapping of names to tensors)")
     return {str(name).removeprefix("module."): value for name, value in loaded.items()}
+
+
+def read_merged_state_dict(path: Path) -> dict[str, Tensor]:
+    """Tensors of a checkpoint file, or of all checkpoint files of a folder together.
+
+    Some methods publish a network in several files (encoder, decoder) whose tensor names do not collide.
+
+    Raises:
+        InputError: unreadable, a folder without checkpoints, or one where a name occurs twice.
+    """
+    if not path.is_dir():
+        return read_state_dict(path)
+    files = sorted(file for file in path.iterdir() if file.suffix in _CHECKPOINT_SUFFIXES)
+    if not files:
+        raise InputError(f"weights folder {path} holds no checkpoint ({', '.join(sorted(_CHECKPOINT_SUFFIXES))})")
+    merged: dict[str, Tensor] = {}
+    for file in files:
+        state = read_state_dict(file)
+        twice = merged.keys() & state.keys()
+        if twice:
+            raise InputError(f"weights folder {path}: {min(twice)} occurs in two files; keep one set of files there")
+        merged |= state
+    return merged
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

@@ -2,35 +2,150 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import get_args
 
 import torch
 from torch import Tensor
 
+from fusion import densefuse, didfuse, ifcnn
 from fusion.attention import NESTFUSE, AttentionStrategy, PoolingKind, SpatialKind
-from fusion.auif import load_auif, read_auif_weights
+from fusion.auif import CombinationName, load_auif
 from fusion.auif_inference import collapse
-from fusion.checkpoints import load_strictly, read_state_dict
+from fusion.checkpoints import load_strictly, read_merged_state_dict
+from fusion.densefuse import DenseFuseRule, load_densefuse
 from fusion.devices import resolve_device
+from fusion.didfuse import load_didfuse
 from fusion.errors import InputError
 from fusion.fuser import Fuser, PoolingName, RangeName, SpatialName
+from fusion.ifcnn import IfcnnRule, load_ifcnn
+from fusion.laplacian import LaplacianMethod
 from fusion.nestfuse import NestFuse, config_of_weights
 from fusion.nestfuse_inference import NestFuseMethod
 from fusion.picture_fuser import AverageMethod, LumaMethod, PictureFuser
 from fusion.ranges import build_range
+from fusion.tensor_method import TensorMethod
 from fusion.weight_store import WeightRecipe, require_weights
 
-FUSION_METHODS: tuple[str, ...] = ("average", "nestfuse", "nestfuse-lite", "auif")
-"""Names that :func:`build_fuser` knows."""
+_REPOSITORY = "Official models: github.com/"
+_AUIF = _REPOSITORY + "Zhaozixiang1228/IVIF-AUIF-Net, folder Models (three files; give the folder)."
+_DIDFUSE = _REPOSITORY + "Zhaozixiang1228/DIDFuse, folder Models (two files; give the folder)."
+_DENSEFUSE = _REPOSITORY + "hli1221/densefuse-pytorch, models/densefuse_gray.model."
+_IFCNN = _REPOSITORY + "uzeful/IFCNN, Code/snapshots/IFCNN-{}.pth."
 
-_ORIGINS: Mapping[str, str] = {
-    "nestfuse": "Official models: github.com/hli1221/imagefusion-nestfuse, models/nestfuse_1e2.model.",
-    "nestfuse-lite": "It is trained here: 'train-fuser --method nestfuse-lite'.",
-    "auif": "Official models: github.com/Zhaozixiang1228/IVIF-AUIF-Net, folder Models (three files; give the folder).",
-}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What a method is built with, besides its weights: attention and device, where they matter to it."""
+
+    strategy: AttentionStrategy
+    device: torch.device
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodRecipe:
+    """How a fusion method comes about.
+
+    Attributes:
+        build: makes it of a state_dict (empty for a method without weights) and the name of its file.
+        weights: name under which its weights are stored; several modes of a network share them. None: it has none.
+        origin: where a user gets weights.
+    """
+
+    build: Callable[[Mapping[str, Tensor], str, Circumstances], LumaMethod]
+    weights: str | None = None
+    origin: str = ""
+
+
+def _nestfuse(state: Mapping[str, Tensor], source: str, given: Circumstances) -> LumaMethod:
+    return NestFuseMethod(load_nestfuse(state, source), given.strategy, given.device)
+
+
+def _auif(combination: CombinationName) -> MethodRecipe:
+    return MethodRecipe(
+        build=lambda state, source, given: collapse(load_auif(state, source), combination),
+        weights="auif",
+        origin=_AUIF,
+    )
+
+
+def _didfuse(combination: CombinationName) -> MethodRecipe:
+    def build(state: Mapping[str, Tensor], source: str, given: Circumstances) -> LumaMethod:
+        network = load_didfuse(state, source)
+        return TensorMethod(
+            network,
+            lambda thermal, visible: network.fuse(thermal, visible, combination),
+            scale=255,
+            minimum_size_px=didfuse.MINIMUM_SIZE_PX,
+            device=given.device,
+        )
+
+    return MethodRecipe(build=build, weights="didfuse", origin=_DIDFUSE)
+
+
+def _densefuse(rule: DenseFuseRule) -> MethodRecipe:
+    def build(state: Mapping[str, Tensor], source: str, given: Circumstances) -> LumaMethod:
+        network = load_densefuse(state, source)
+        return TensorMethod(
+            network,
+            lambda thermal, visible: network.fuse(thermal, visible, rule),
+            scale=1,
+            minimum_size_px=densefuse.MINIMUM_SIZE_PX,
+            device=given.device,
+        )
+
+    return MethodRecipe(build=build, weights="densefuse", origin=_DENSEFUSE)
+
+
+def _ifcnn(name: str, rule: IfcnnRule) -> MethodRecipe:
+    def build(state: Mapping[str, Tensor], source: str, given: Circumstances) -> LumaMethod:
+        network = load_ifcnn(state, source)
+        return TensorMethod(
+            network,
+            lambda thermal, visible: network.fuse(thermal, visible, rule),
+            scale=255,
+            minimum_size_px=ifcnn.MINIMUM_SIZE_PX,
+            device=given.device,
+        )
+
+    return MethodRecipe(build=build, weights=name, origin=_IFCNN.format(rule.upper()))
+
+
+_RECIPES: Mapping[str, MethodRecipe] = MappingProxyType(
+    {
+        "average": MethodRecipe(build=lambda state, source, given: AverageMethod()),
+        "laplacian": MethodRecipe(build=lambda state, source, given: LaplacianMethod()),
+        "nestfuse": MethodRecipe(
+            build=_nestfuse,
+            weights="nestfuse",
+            origin=_REPOSITORY + "hli1221/imagefusion-nestfuse, models/nestfuse_1e2.model.",
+        ),
+        "nestfuse-lite": MethodRecipe(
+            build=_nestfuse,
+            weights="nestfuse-lite",
+            origin="It is trained here: 'train-fuser --method nestfuse-lite'.",
+        ),
+        "auif": _auif("sum"),
+        "auif-average": _auif("average"),
+        "auif-l1": _auif("l1"),
+        "didfuse": _didfuse("sum"),
+        "didfuse-average": _didfuse("average"),
+        "didfuse-l1": _didfuse("l1"),
+        "densefuse": _densefuse("addition"),
+        "densefuse-l1": _densefuse("l1"),
+        "ifcnn": _ifcnn("ifcnn", "max"),
+        "ifcnn-mean": _ifcnn("ifcnn-mean", "mean"),
+        "ifcnn-sum": _ifcnn("ifcnn-sum", "sum"),
+    }
+)
+
+FUSION_METHODS: tuple[str, ...] = tuple(_RECIPES)
+"""Names that :func:`build_fuser` knows."""
 
 
 def build_fuser(
@@ -48,7 +163,8 @@ def build_fuser(
 
     Args:
         name: one of :data:`FUSION_METHODS`.
-        weights: a file (for AUIF also a folder) instead of the imported or shipped weights.
+        weights: a file, or a folder where a network is published in several files, instead of the imported or
+            shipped weights.
         pooling: channel pooling of the attention methods.
         spatial: spatial attention of the attention methods.
         range_name: how the output becomes 8 bit; ``smooth`` for video, ``stretch`` or ``fixed`` for stills.
@@ -67,7 +183,8 @@ def build_fuser(
         raise InputError(f"--engine {engine}: fusion runs on torch here")
     range_mapping = build_range(range_name)
     strategy = attention_strategy(pooling, spatial)
-    return PictureFuser(_build_method(name, weights, strategy, resolve_device(device)), range_mapping, gray=gray)
+    given = Circumstances(strategy=strategy, device=resolve_device(device))
+    return PictureFuser(_build_method(name, weights, given), range_mapping, gray=gray)
 
 
 def attention_strategy(pooling: str, spatial: str) -> AttentionStrategy:
@@ -91,10 +208,15 @@ def attention_strategy(pooling: str, spatial: str) -> AttentionStrategy:
 
 def fusion_weight_recipes() -> tuple[WeightRecipe, ...]:
     """What ``weights import`` can bring in for fusion."""
-    return (
-        WeightRecipe(name="nestfuse", origin=_ORIGINS["nestfuse"], check=_check_nestfuse),
-        WeightRecipe(name="nestfuse-lite", origin=_ORIGINS["nestfuse-lite"], check=_check_nestfuse),
-        WeightRecipe(name="auif", origin=_ORIGINS["auif"], check=_check_auif, read=read_auif_weights),
+    return tuple(
+        WeightRecipe(
+            name=name,
+            origin=recipe.origin,
+            check=partial(_check, recipe),
+            read=read_merged_state_dict,
+        )
+        for name, recipe in _RECIPES.items()
+        if recipe.weights == name
     )
 
 
@@ -109,23 +231,15 @@ def load_nestfuse(state: Mapping[str, Tensor], source: str) -> NestFuse:
     return network.eval()
 
 
-def _build_method(name: str, weights: Path | None, strategy: AttentionStrategy, device: torch.device) -> LumaMethod:
-    match name:
-        case "nestfuse" | "nestfuse-lite":
-            path = require_weights(name, weights, _ORIGINS[name])
-            return NestFuseMethod(load_nestfuse(read_state_dict(path), str(path)), strategy, device)
-        case "auif":
-            path = require_weights(name, weights, _ORIGINS[name])
-            return collapse(load_auif(read_auif_weights(path), str(path)))
-        case _:
-            if weights is not None:
-                raise InputError(f"--weights {weights}: the method {name} has none")
-            return AverageMethod()
+def _build_method(name: str, weights: Path | None, given: Circumstances) -> LumaMethod:
+    recipe = _RECIPES[name]
+    if recipe.weights is None:
+        if weights is not None:
+            raise InputError(f"--weights {weights}: the method {name} has none")
+        return recipe.build({}, "", given)
+    path = require_weights(recipe.weights, weights, recipe.origin)
+    return recipe.build(read_merged_state_dict(path), str(path), given)
 
 
-def _check_nestfuse(state: Mapping[str, Tensor], source: str) -> None:
-    load_nestfuse(state, source)
-
-
-def _check_auif(state: Mapping[str, Tensor], source: str) -> None:
-    load_auif(state, source)
+def _check(recipe: MethodRecipe, state: Mapping[str, Tensor], source: str) -> None:
+    recipe.build(state, source, Circumstances(strategy=NESTFUSE, device=torch.device("cpu")))

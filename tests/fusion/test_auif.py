@@ -12,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusion.auif import Auif, CombinationName, Layer, blur, laplace, load_auif, read_auif_weights
+from fusion.auif import Auif, CombinationName, Layer, blur, laplace, load_auif
 from fusion.auif_inference import AuifMethod, collapse, collapse_layer
+from fusion.checkpoints import read_merged_state_dict
 from fusion.errors import InputError
 
 GOLDEN_MODES: dict[str, CombinationName] = {"Sum": "sum", "Average": "average", "l1_norm": "l1"}
@@ -41,7 +42,7 @@ def as_tensor(array: np.ndarray) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def official(shared: Path) -> Auif:
     folder = shared / "data" / "weights" / "auif"
-    return load_auif(read_auif_weights(folder), str(folder))
+    return load_auif(read_merged_state_dict(folder), str(folder))
 
 
 def tno_pair(shared: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -112,17 +113,17 @@ def test_weights_come_from_a_folder_or_one_merged_file(tmp_path: Path) -> None:
     for name, prefix in (("Encoder_Base", "conv1"), ("Encoder_Detail", "conv2"), ("Decoder", "decoder")):
         part = {key: value for key, value in state.items() if key.startswith(prefix)}
         torch.save(part, tmp_path / f"TCSVT_{name}.model")
-    loaded = load_auif(read_auif_weights(tmp_path), "folder")
+    loaded = load_auif(read_merged_state_dict(tmp_path), "folder")
     assert all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items())
     torch.save(state, tmp_path / "merged.pt")
-    load_auif(read_auif_weights(tmp_path / "merged.pt"), "file")
-    with pytest.raises(InputError, match="occurs twice"):
-        read_auif_weights(tmp_path)
+    load_auif(read_merged_state_dict(tmp_path / "merged.pt"), "file")
+    with pytest.raises(InputError, match="occurs in two files"):
+        read_merged_state_dict(tmp_path)
     with pytest.raises(InputError, match="one of AUIF's three files"):
-        load_auif(read_auif_weights(tmp_path / "TCSVT_Decoder.model"), "decoder.model")
+        load_auif(read_merged_state_dict(tmp_path / "TCSVT_Decoder.model"), "decoder.model")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="none of the three"):
-        read_auif_weights(tmp_path / "empty")
+    with pytest.raises(InputError, match="holds no checkpoint"):
+        read_merged_state_dict(tmp_path / "empty")
 
 
 def test_method_takes_grey_pictures() -> None:
