@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:
     """Options that say what a tracker is made of."""
     parser.add_argument(
-        "--strategies", default="paper", metavar="A,B", help="how features of two modalities are fused, by name"
+        "--strategies", metavar="A,B", help="how features of two modalities are fused; what suits the tracker best"
     )
     parser.add_argument("--poolings", default="avg", metavar="A,B", help="of avg, max, nuclear")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights in place of the tracker's own")
@@ -116,8 +116,8 @@ def tracker_specs(arguments: argparse.Namespace) -> tuple[TrackerSpec, ...]:
     for name in names:
         for modality in modalities:
             fused = modality is Modality.FUSED
-            for strategy in split_names(arguments.strategies) if fused else ["paper"]:
-                plain = strategy in ("mean", "gate")
+            for strategy in split_names(arguments.strategies or "") or [""] if fused else [""]:
+                plain = strategy in ("mean", "gate", "adaptive")
                 specs += [
                     TrackerSpec(
                         tracker=name,

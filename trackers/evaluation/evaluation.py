@@ -26,6 +26,7 @@ from trackers.evaluation.specs import (
     check_names,
     fingerprint,
     sequence_fingerprint,
+    variant,
 )
 
 # Runs the jobs that are missing and returns the failures: processes here, or a cluster.
@@ -120,11 +121,12 @@ def run_missing(
     with _alone(out):
         made_by: dict[str, str] = {}
         for spec in specs:
-            description = fingerprint(spec, options, builder(spec))
+            tracker = builder(spec)
+            description = fingerprint(spec, options, tracker)
             made_by[spec.name] = _made_by(description)
             if overwrite:
                 shutil.rmtree(results / spec.name, ignore_errors=True)
-            check_identity(results, spec, description, digests)
+            check_identity(results, spec, variant(spec, tracker), description, digests)
         jobs = [Job(spec=spec, sequence=sequence) for spec in specs for sequence in dataset.sequences]
         missing = [job for job in jobs if not is_done(results, job, options)]
         log = _Log(out / "runs.jsonl", len(jobs) - len(missing), len(jobs))

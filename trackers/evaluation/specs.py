@@ -29,6 +29,9 @@ _CODE = (
 )
 
 
+_WITHOUT_POOLING = ("mean", "gate", "adaptive")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackerSpec:
     """One row of the evaluation.
@@ -36,7 +39,7 @@ class TrackerSpec:
     Attributes:
         tracker: name, as ``trackers.factory`` knows it, or a closed form.
         modality: which pictures it looks at.
-        strategy: how features of two modalities are fused (fused only).
+        strategy: how features of two modalities are fused (fused only); empty for what suits the tracker best.
         pooling: pooling of the channel attention (fused only).
         weights: checkpoint in place of the tracker's own.
         overrides: settings of the tracker that differ from its preset, as (name, value).
@@ -46,7 +49,7 @@ class TrackerSpec:
 
     tracker: str
     modality: Modality
-    strategy: str = "paper"
+    strategy: str = ""
     pooling: PoolingKind = "avg"
     weights: Path | None = None
     overrides: tuple[tuple[str, float | int | bool], ...] = ()
@@ -55,27 +58,40 @@ class TrackerSpec:
 
     @property
     def name(self) -> str:
-        """Name of its folder of results: ``<tracker>-<modality>``, and strategy and pooling unless the defaults."""
+        """Name of its folder of results: ``<tracker>-<modality>``, and strategy and pooling where given."""
         parts = [self.tracker, str(self.modality)]
         if self.modality is Modality.FUSED:
-            parts += [self.strategy] if self.strategy != "paper" else []
+            parts += [self.strategy] if self.strategy else []
             parts += [self.pooling] if self.pooling != "avg" else []
         parts += [self.label] if self.label else []
         return "-".join(parts)
 
-    @property
-    def variant(self) -> Variant:
-        """Its place in the main table."""
-        if self.modality is not Modality.FUSED or self.tracker in CLOSED_FORMS:
-            return Variant(tracker=self.tracker, modality=str(self.modality))
-        attends = self.strategy not in ("mean", "gate")
-        return Variant(
-            tracker=self.tracker,
-            modality=str(self.modality),
-            attention=self.strategy,
-            pooling=self.pooling if attends else "",
-            level="feature",
-        )
+
+def variant(spec: TrackerSpec, tracker: Tracker) -> Variant:
+    """The place of a tracker in the main table."""
+    strategy = strategy_name(tracker) if spec.modality is Modality.FUSED else ""
+    if not strategy:
+        return Variant(tracker=spec.tracker, modality=str(spec.modality))
+    return Variant(
+        tracker=spec.tracker,
+        modality=str(spec.modality),
+        attention=strategy,
+        pooling="" if strategy in _WITHOUT_POOLING else spec.pooling,
+        level="response" if strategy == "adaptive" else "feature",
+    )
+
+
+def strategy_name(tracker: Tracker) -> str:
+    """Name of the strategy by which a tracker fuses features; empty for trackers that fuse none."""
+    fusion = getattr(tracker, "fusion", None)
+    if fusion is None:
+        return ""
+    from fusion.attention import AttentionStrategy
+    from trackers.factory import STRATEGIES
+
+    if isinstance(fusion, AttentionStrategy):
+        fusion = fusion.with_pooling("avg")
+    return next((name for name, known in STRATEGIES.items() if known == fusion), "")
 
 
 def build(spec: TrackerSpec) -> Tracker:
@@ -95,16 +111,16 @@ def build(spec: TrackerSpec) -> Tracker:
         spec.tracker,
         weights=spec.weights,
         modality=spec.modality,
-        strategy=spec.strategy,
+        strategy=spec.strategy or None,
         overrides=dict(spec.overrides),
         device=spec.device,
     )
     if spec.pooling == "avg" or spec.modality is not Modality.FUSED:
         return tracker
     if not isinstance(tracker.fusion, AttentionStrategy):
-        raise InputError(f"the strategy {spec.strategy} pools nothing; leave --poolings at avg")
+        raise InputError(f"the strategy {strategy_name(tracker)} pools nothing; leave --poolings at avg")
     fusion = tracker.fusion.with_pooling(spec.pooling)
-    return SiameseTracker(tracker.network, tracker.config, tracker.modality, fusion, tracker.device)
+    return SiameseTracker(tracker.network, tracker.config, tracker.modality, fusion, tracker.device, tracker.dtype)
 
 
 def check_names(specs: tuple[TrackerSpec, ...]) -> None:
@@ -180,13 +196,14 @@ def _code_digest() -> str:
 
 
 def check_identity(
-    results: Path, spec: TrackerSpec, description: Mapping[str, Any], sequences: Mapping[str, str]
+    results: Path, spec: TrackerSpec, place: Variant, description: Mapping[str, Any], sequences: Mapping[str, str]
 ) -> None:
     """Compare what would be run with what made the results that are there, and write it down for the next time.
 
     Args:
         results: folder of all results.
         spec: the tracker.
+        place: its place in the main table.
         description: its fingerprint.
         sequences: name of each sequence to its fingerprint.
 
@@ -217,7 +234,7 @@ def check_identity(
         raise InputError(f"{path.parent} holds results of unknown origin; run again with --overwrite to replace them")
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
-        "variant": asdict(spec.variant),
+        "variant": asdict(place),
         "made_by": dict(description),
         "sequences": {**known, **sequences},
     }

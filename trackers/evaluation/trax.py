@@ -184,7 +184,9 @@ def trax_command(python: Path, spec: TrackerSpec, start: InitialBox) -> str:
     if spec.overrides:
         raise InputError("settings of a tracker (--set) cannot be handed over TraX")
     words = [str(python), "-m", "trackers.evaluation.trax", "--tracker", spec.tracker, "--modality", str(spec.modality)]
-    words += ["--strategy", spec.strategy, "--pooling", spec.pooling, "--start", start]
+    words += ["--pooling", spec.pooling, "--start", start]
+    if spec.strategy:
+        words += ["--strategy", spec.strategy]
     if spec.weights is not None:
         words += ["--weights", str(spec.weights.resolve())]
     return " ".join(words)
@@ -195,7 +197,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m trackers.evaluation.trax", description=__doc__)
     parser.add_argument("--tracker", default="siamrpn-lite")
     parser.add_argument("--modality", choices=tuple(Modality), default=Modality.FUSED)
-    parser.add_argument("--strategy", default="paper")
+    parser.add_argument("--strategy", default="")
     parser.add_argument("--pooling", default="avg")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--start", choices=get_args(InitialBox), default="area")

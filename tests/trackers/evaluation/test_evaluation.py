@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from fusion.attention import FSRPN, PAPER, PoolingKind
 from fusion.errors import InputError, RunError
 from pipeline.cli.main import run
 from tests.trackers.evaluation.doubles import build_double, write_sequences
@@ -23,7 +25,7 @@ from trackers.evaluation.jobs import Builder
 from trackers.evaluation.layouts import read_dataset
 from trackers.evaluation.protocol import RunOptions
 from trackers.evaluation.scoring import ScoringOptions
-from trackers.evaluation.specs import TrackerSpec, build
+from trackers.evaluation.specs import TrackerSpec, build, variant
 from trackers.state import Modality
 
 REPO = Path(__file__).resolve().parents[3]
@@ -260,3 +262,24 @@ def test_wrong_options(
 def test_a_closed_form_is_built_by_name() -> None:
     box_tracker = build(spec("closed-zoom"))
     assert box_tracker.form == "closed-zoom"  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Fusing:
+    """Looks like a tracker that fuses features, as far as tables care."""
+
+    fusion: object
+
+
+def test_the_table_says_how_features_are_fused() -> None:
+    def place(fusion: object, pooling: PoolingKind = "avg", modality: Modality = Modality.FUSED) -> tuple[str, ...]:
+        found = variant(replace(spec("x", modality), pooling=pooling), Fusing(fusion))  # type: ignore[arg-type]
+        return found.attention, found.pooling, found.level
+
+    assert place(PAPER.with_pooling("max"), "max") == ("paper", "max", "feature")
+    assert place(FSRPN) == ("authors", "avg", "feature")
+    assert place("mean") == ("mean", "", "feature")
+    assert place("adaptive") == ("adaptive", "", "response")
+    assert place(PAPER, modality=Modality.IR) == ("", "", "")
+    assert replace(spec("x", Modality.FUSED), strategy="authors", pooling="max").name == "x-fused-authors-max"
+    assert spec("x", Modality.FUSED).name == "x-fused"
