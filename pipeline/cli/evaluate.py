@@ -38,6 +38,8 @@ def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strategies", metavar="A,B", help="how features of two modalities are fused; what suits the tracker best"
     )
+    parser.add_argument("--levels", default="feature", metavar="A,B", help="where to fuse: feature, pixel, or both")
+    parser.add_argument("--fuser", default="nestfuse", metavar="NAME", help="method that fuses at pixel level")
     parser.add_argument("--poolings", default="avg", metavar="A,B", help="of avg, max, nuclear")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights in place of the tracker's own")
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
@@ -92,6 +94,7 @@ def read_data(arguments: argparse.Namespace) -> Dataset:
 
 def tracker_specs(arguments: argparse.Namespace) -> tuple[TrackerSpec, ...]:
     """Every tracker in every modality; the fused ones with every strategy and pooling."""
+    from dataclasses import replace
     from typing import get_args
 
     from fusion.attention import PoolingKind
@@ -111,25 +114,31 @@ def tracker_specs(arguments: argparse.Namespace) -> tuple[TrackerSpec, ...]:
     names = split_names(arguments.trackers)
     if not names or not modalities:
         raise InputError("--trackers and --modalities need at least one name each")
+    levels = split_names(arguments.levels)
+    for level in levels:
+        if level not in ("feature", "pixel"):
+            raise InputError(f"--levels: '{level}' is neither feature nor pixel")
     overrides = tuple(_setting(text) for text in arguments.settings)
     specs = []
     for name in names:
         for modality in modalities:
-            fused = modality is Modality.FUSED
-            for strategy in split_names(arguments.strategies or "") or [""] if fused else [""]:
-                plain = strategy in ("mean", "gate", "adaptive")
-                specs += [
-                    TrackerSpec(
-                        tracker=name,
-                        modality=modality,
-                        strategy=strategy,
-                        pooling=pooling,  # type: ignore[arg-type]
-                        weights=arguments.weights,
-                        overrides=overrides,
-                        device=arguments.device,
-                    )
-                    for pooling in (poolings if fused and not plain else ["avg"])
-                ]
+            plain = TrackerSpec(
+                tracker=name,
+                modality=modality,
+                weights=arguments.weights,
+                overrides=overrides,
+                device=arguments.device,
+            )
+            if modality is not Modality.FUSED:
+                specs.append(plain)
+                continue
+            if "pixel" in levels:
+                pooled = poolings if arguments.fuser.startswith("nestfuse") else ["avg"]
+                specs += [replace(plain, fuser=arguments.fuser, pooling=pooling) for pooling in pooled]  # type: ignore[arg-type]
+            if "feature" in levels:
+                for strategy in split_names(arguments.strategies or "") or [""]:
+                    pooled = ["avg"] if strategy in ("mean", "gate", "adaptive") else poolings
+                    specs += [replace(plain, strategy=strategy, pooling=pooling) for pooling in pooled]  # type: ignore[arg-type]
     return tuple(specs)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fusion.errors import InputError
 from trackers.evaluation.closed_form import CLOSED_FORMS, ClosedFormTracker
 from trackers.evaluation.dataset import VideoSequence
+from trackers.evaluation.pixel_fusion import PixelFusionTracker, fuser_digest
 from trackers.evaluation.protocol import RunOptions
 from trackers.evaluation.report.content import IDENTITY_FILE, Variant
 from trackers.state import Modality, Tracker
@@ -20,11 +21,15 @@ from trackers.state import Modality, Tracker
 if TYPE_CHECKING:
     from fusion.attention import PoolingKind
 
+_PROTOCOL = (
+    *("protocol.py", "regions.py", "overlap.py", "raster.py"),
+    *("frames.py", "closed_form.py", "pixel_fusion.py"),
+)
 # Changes to these can change boxes; results made by other versions of them are stale.
 _CODE = (
     ("trackers", ("*.py",)),
     ("trackers.networks", ("*.py",)),
-    ("trackers.evaluation", ("protocol.py", "regions.py", "overlap.py", "raster.py", "frames.py", "closed_form.py")),
+    ("trackers.evaluation", _PROTOCOL),
     ("fusion", ("attention.py",)),
 )
 
@@ -45,6 +50,8 @@ class TrackerSpec:
         overrides: settings of the tracker that differ from its preset, as (name, value).
         device: where it runs.
         label: tells apart results of the same tracker with other settings.
+        fuser: method that fuses the pictures before the tracker sees them (pixel level, fused only); empty for
+            fusion inside the tracker.
     """
 
     tracker: str
@@ -55,12 +62,14 @@ class TrackerSpec:
     overrides: tuple[tuple[str, float | int | bool], ...] = ()
     device: str = "cpu"
     label: str = ""
+    fuser: str = ""
 
     @property
     def name(self) -> str:
         """Name of its folder of results: ``<tracker>-<modality>``, and strategy and pooling where given."""
         parts = [self.tracker, str(self.modality)]
         if self.modality is Modality.FUSED:
+            parts += ["pixel", self.fuser] if self.fuser else []
             parts += [self.strategy] if self.strategy else []
             parts += [self.pooling] if self.pooling != "avg" else []
         parts += [self.label] if self.label else []
@@ -69,6 +78,11 @@ class TrackerSpec:
 
 def variant(spec: TrackerSpec, tracker: Tracker) -> Variant:
     """The place of a tracker in the main table."""
+    if isinstance(tracker, PixelFusionTracker):
+        pooling = spec.pooling if spec.fuser.startswith("nestfuse") else ""
+        return Variant(
+            tracker=spec.tracker, modality=str(spec.modality), attention=spec.fuser, pooling=pooling, level="pixel"
+        )
     strategy = strategy_name(tracker) if spec.modality is Modality.FUSED else ""
     if not strategy:
         return Variant(tracker=spec.tracker, modality=str(spec.modality))
@@ -107,6 +121,13 @@ def build(spec: TrackerSpec) -> Tracker:
     from trackers.factory import build_tracker
     from trackers.siamese_tracker import SiameseTracker
 
+    if spec.fuser and spec.modality is Modality.FUSED:
+        from fusion.factory import build_fuser
+
+        inner = build(replace(spec, modality=Modality.RGB, fuser="", pooling="avg"))
+        # A fixed range: the fused picture of a frame must not depend on the frames before.
+        fuser = build_fuser(spec.fuser, pooling=spec.pooling, range_name="fixed", device=spec.device)
+        return PixelFusionTracker(inner, fuser)
     tracker = build_tracker(
         spec.tracker,
         weights=spec.weights,
@@ -140,6 +161,7 @@ def fingerprint(spec: TrackerSpec, options: RunOptions, tracker: Tracker) -> dic
 
     The weights are those the tracker really holds, so a replaced file of the same name is noticed.
     """
+    inner = tracker.inner if isinstance(tracker, PixelFusionTracker) else tracker
     description: dict[str, Any] = {
         "tracker": spec.tracker,
         "modality": str(spec.modality),
@@ -147,8 +169,9 @@ def fingerprint(spec: TrackerSpec, options: RunOptions, tracker: Tracker) -> dic
         "pooling": spec.pooling,
         "overrides": [list(pair) for pair in spec.overrides],
         "options": asdict(options),
-        "weights": _weights_digest(tracker),
-        "config": repr(getattr(tracker, "config", "")),
+        "weights": _weights_digest(inner),
+        "fuser": [spec.fuser, fuser_digest(tracker.fuser)] if isinstance(tracker, PixelFusionTracker) else [],
+        "config": repr(getattr(inner, "config", "")),
         "code": _code_digest(),
     }
     try:

@@ -181,8 +181,8 @@ def trax_command(python: Path, spec: TrackerSpec, start: InitialBox) -> str:
     Raises:
         InputError: the specification has what the entry point does not take.
     """
-    if spec.overrides:
-        raise InputError("settings of a tracker (--set) cannot be handed over TraX")
+    if spec.overrides or spec.fuser:
+        raise InputError("settings (--set) and fusion at pixel level cannot be handed over TraX")
     words = [str(python), "-m", "trackers.evaluation.trax", "--tracker", spec.tracker, "--modality", str(spec.modality)]
     words += ["--pooling", spec.pooling, "--start", start]
     if spec.strategy:

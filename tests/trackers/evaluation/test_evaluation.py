@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -18,11 +19,16 @@ import pytest
 
 from fusion.attention import FSRPN, PAPER, PoolingKind
 from fusion.errors import InputError, RunError
+from fusion.factory import build_fuser
+from pipeline.cli.evaluate import add_arguments, tracker_specs
 from pipeline.cli.main import run
-from tests.trackers.evaluation.doubles import build_double, write_sequences
+from tests.trackers.evaluation.doubles import PixelTracker, build_double, write_sequences
+from trackers.box import Box
 from trackers.evaluation.evaluation import EvaluationSummary, evaluate, local_executor
+from trackers.evaluation.frames import PicturePair
 from trackers.evaluation.jobs import Builder
 from trackers.evaluation.layouts import read_dataset
+from trackers.evaluation.pixel_fusion import PixelFusionTracker, fuser_digest
 from trackers.evaluation.protocol import RunOptions
 from trackers.evaluation.scoring import ScoringOptions
 from trackers.evaluation.specs import TrackerSpec, build, variant
@@ -283,3 +289,32 @@ def test_the_table_says_how_features_are_fused() -> None:
     assert place(PAPER, modality=Modality.IR) == ("", "", "")
     assert replace(spec("x", Modality.FUSED), strategy="authors", pooling="max").name == "x-fused-authors-max"
     assert spec("x", Modality.FUSED).name == "x-fused"
+
+
+def test_at_pixel_level_the_tracker_sees_the_fused_picture() -> None:
+    fuser = build_fuser("average", range_name="fixed")
+    tracker = PixelFusionTracker(PixelTracker(), fuser)
+    pair = PicturePair(np.full((8, 8, 3), 40, np.uint8), np.full((8, 8), 80, np.uint8))
+    state = tracker.update(tracker.init(pair, Box(1, 1, 4, 4)), pair)
+    assert state.box.x == pytest.approx(1.6, abs=0.02)
+    assert tracker.update_all([state], pair)[0].box.x == pytest.approx(2.2, abs=0.04)
+    pixel = replace(spec("x", Modality.FUSED), fuser="average")
+    assert pixel.name == "x-fused-pixel-average"
+    assert variant(pixel, tracker).level == "pixel"
+    assert fuser_digest(fuser) != fuser_digest(build_fuser("nestfuse", range_name="fixed"))
+
+
+def test_rows_of_the_main_table_from_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    options = ["--data", "x", "--out", "y", "--levels", "pixel,feature", "--poolings", "avg,max,nuclear"]
+    names = [found.name for found in tracker_specs(parser.parse_args([*options, "--strategies", "paper,mean"]))]
+    pixel = "siamrpn-lite-fused-pixel-nestfuse"
+    assert names == [
+        *(pixel, f"{pixel}-max", f"{pixel}-nuclear"),
+        *("siamrpn-lite-fused-paper", "siamrpn-lite-fused-paper-max", "siamrpn-lite-fused-paper-nuclear"),
+        *("siamrpn-lite-fused-mean", "siamrpn-lite-rgb", "siamrpn-lite-ir"),
+    ]
+    write_sequences(tmp_path / "data", {"alpha": 8})
+    assert command(tmp_path, "--levels", "decision") == 2
+    assert "'decision' is neither feature nor pixel" in capsys.readouterr().err
