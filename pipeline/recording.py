@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,7 +131,7 @@ def _run(
     prepare_output_folder(folder, overwrite=True, own_files=own_files(folder))
     stopped = StoppedRecording(say, page)
     try:
-        with ExitStack() as ending:
+        with ExitStack() as ending, _brisk_threads(live):
             sinks = open_sinks(settings, pairs, folder, telemetry, page, stopped, ending)
             run_stream(
                 in_real_time(pairs) if live and not settings.source.live else pairs,
@@ -161,7 +161,7 @@ def _run(
             **timing_fields(statistics, time.perf_counter() - begin_s),
             "unpaired": pairs.stats.unpaired,
             "dropped": pairs.stats.dropped + statistics.dropped + _dropped_before_pairing(pairs),
-            "fuser": settings.fusion.method,
+            "fuser": settings.fusion.full_method,
             "tracker": settings.tracking.method,
             "modality": settings.tracking.modality.value,
             "engine": settings.engine,
@@ -177,6 +177,21 @@ def _run(
                 raise
             say(f"warning: {SUMMARY_NAME} could not be written ({error.strerror})")
     return summary
+
+
+@contextmanager
+def _brisk_threads(live: bool) -> Iterator[None]:
+    """In a live run let waiting threads have their turn after half a millisecond rather than five.
+
+    A thread that computes in Python would otherwise slow the decoding of both cameras several times.
+    """
+    before_s = sys.getswitchinterval()
+    if live:
+        sys.setswitchinterval(0.0005)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before_s)
 
 
 def _dropped_before_pairing(pairs: PairStream) -> int:
@@ -226,7 +241,7 @@ def _synthetic_targets(scene: SyntheticScene) -> _Targets:
 
 def _build(settings: StreamSettings, *, has_targets: bool) -> tuple[Fuser | None, Tracker | None]:
     fusion, tracking = settings.fusion, settings.tracking
-    fuser = None if fusion.method == "none" else _build_fuser(settings, fusion.method, fusion.pooling)
+    fuser = None if fusion.method == "none" else _build_fuser(settings, fusion.full_method, fusion.pooling)
     tracker = None
     if tracking.method != "none" and has_targets:
         from trackers.factory import build_tracker  # only runs that track pay for it
@@ -247,7 +262,7 @@ def _build_fuser(settings: StreamSettings, method: str, pooling: PoolingName) ->
     fusion = settings.fusion
     return build_fuser(
         method,
-        weights=fusion.weights if method == fusion.method else None,
+        weights=fusion.weights if method == fusion.full_method else None,
         pooling=pooling,
         spatial=fusion.spatial,
         range_name=fusion.range,
