@@ -16,14 +16,20 @@ $(STAMP): pyproject.toml constraints.txt
 demo: venv
 	$(BIN)/python run_stream.py demo --out out/demo --overwrite
 
+# One thread for each of the two processes: more would only fight over the cores.
 test: venv
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 check: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: venv
+	$(BIN)/python run_stream.py bench fusion --json out/bench/fusion.json
+	$(BIN)/python run_stream.py bench tracker --json out/bench/tracker.json
+	$(BIN)/python run_stream.py bench stream --json out/bench/stream.json
 
 clean:
 	rm -rf $(VENV) out build dist *.egg-info
