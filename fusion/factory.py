@@ -22,7 +22,7 @@ from fusion.densefuse import DenseFuseRule, load_densefuse
 from fusion.devices import resolve_device
 from fusion.didfuse import load_didfuse
 from fusion.errors import InputError
-from fusion.fuser import Fuser, PoolingName, RangeName, SpatialName
+from fusion.fuser import Fuser, PoolingName, RangeName, SpatialName, method_in_mode
 from fusion.ifcnn import IfcnnRule, load_ifcnn
 from fusion.laplacian import LaplacianMethod
 from fusion.nestfuse import NestFuse, config_of_weights
@@ -151,6 +151,7 @@ FUSION_METHODS: tuple[str, ...] = tuple(_RECIPES)
 def build_fuser(
     name: str,
     *,
+    mode: str | None = None,
     weights: Path | None = None,
     pooling: PoolingName = "avg",
     spatial: SpatialName = "softmax",
@@ -163,6 +164,8 @@ def build_fuser(
 
     Args:
         name: one of :data:`FUSION_METHODS`.
+        mode: one of its :data:`fusion.fuser.FUSION_MODES`; None is the published one. ``didfuse`` with mode l1 is
+            the same as ``didfuse-l1``.
         weights: a file, or a folder where a network is published in several files, instead of the imported or
             shipped weights.
         pooling: channel pooling of the attention methods.
@@ -179,6 +182,7 @@ def build_fuser(
         near = get_close_matches(name, FUSION_METHODS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise InputError(f"fusion method {name!r} is unknown: choose {', '.join(FUSION_METHODS)}{hint}")
+    name = method_in_mode(name, mode)
     if engine != "torch":
         raise InputError(f"--engine {engine}: fusion runs on torch here")
     range_mapping = build_range(range_name)
@@ -218,6 +222,12 @@ def fusion_weight_recipes() -> tuple[WeightRecipe, ...]:
         for name, recipe in _RECIPES.items()
         if recipe.weights == name
     )
+
+
+def weights_name(method: str) -> str | None:
+    """Name under which the weights of a method are stored; None for one without, or an unknown one."""
+    recipe = _RECIPES.get(method)
+    return None if recipe is None else recipe.weights
 
 
 def load_nestfuse(state: Mapping[str, Tensor], source: str) -> NestFuse:

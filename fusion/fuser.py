@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion.errors import InputError
+
 RangeName = Literal["fixed", "stretch", "smooth"]
 PoolingName = Literal["avg", "max", "nuclear"]
 SpatialName = Literal["softmax", "l1"]
+
+FUSION_MODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "auif": ("sum", "average", "l1"),
+        "didfuse": ("sum", "average", "l1"),
+        "densefuse": ("addition", "l1"),
+        "ifcnn": ("max", "mean", "sum"),
+    }
+)
+"""How the features are combined, for the networks that offer several ways; the first is the published setting."""
+
+
+def method_in_mode(method: str, mode: str | None) -> str:
+    """Name of the method that ``method`` is in ``mode``: ``didfuse`` in mode l1 is ``didfuse-l1``.
+
+    None and the published mode are the method itself.
+
+    Raises:
+        InputError: the method has no such mode.
+    """
+    if mode is None:
+        return method
+    modes = FUSION_MODES.get(method)
+    if modes is None:
+        raise InputError(f"mode {mode}: the fusion method {method} has no modes; {', '.join(FUSION_MODES)} have")
+    if mode not in modes:
+        raise InputError(f"mode {mode}: the fusion method {method} has {', '.join(modes)}")
+    return method if mode == modes[0] else f"{method}-{mode}"
 
 
 class Fuser(Protocol):

@@ -63,10 +63,13 @@ class Ifcnn(nn.Module):
         return output
 
     def fuse(self, infrared: Tensor, visible: Tensor, rule: IfcnnRule = "max") -> Tensor:
-        """Fuse two grey pictures (B, 1, H, W) in 0..1 into one, not clipped."""
+        """Fuse two grey pictures (B, 1, H, W) in 0..1 into one.
+
+        As the published code saves: each colour is clipped to 0..1 before the luma is taken.
+        """
         colour = self.fuse_colour(visible.expand(-1, 3, -1, -1), infrared.expand(-1, 3, -1, -1), rule)
         weights = torch.tensor(_LUMA_OF_RGB, dtype=colour.dtype, device=colour.device)
-        return (colour * weights.view(1, 3, 1, 1)).sum(1, keepdim=True)
+        return (colour.clamp(0, 1) * weights.view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def load_ifcnn(state: Mapping[str, Tensor], source: str) -> Ifcnn:

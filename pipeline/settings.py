@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from fusion.errors import InputError
-from fusion.fuser import PoolingName, RangeName, SpatialName
+from fusion.fuser import PoolingName, RangeName, SpatialName, method_in_mode
 from pipeline.assemble import PairSourceConfig
 from pipeline.overlay import OverlayConfig
 from pipeline.sinks.recorder import SegmentConfig
@@ -23,6 +23,7 @@ class FusionSettings:
 
     Attributes:
         method: name of the fusion method, or ``none``.
+        mode: how it combines features, see ``fusion.fuser.FUSION_MODES``; None is the published setting.
         weights: file in place of the method's own weights.
         pooling: channel pooling of the attention strategy.
         spatial: spatial form of the attention strategy.
@@ -31,11 +32,20 @@ class FusionSettings:
     """
 
     method: str = "nestfuse"
+    mode: str | None = None
     weights: Path | None = None
     pooling: PoolingName = "avg"
     spatial: SpatialName = "softmax"
     range: RangeName = "smooth"
     gray: bool = False
+
+    def __post_init__(self) -> None:
+        method_in_mode(self.method, self.mode)
+
+    @property
+    def full_method(self) -> str:
+        """Name of the method in its mode, as the factory knows it."""
+        return method_in_mode(self.method, self.mode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +125,7 @@ class StreamSettings:
     @property
     def title(self) -> str:
         """The methods at work, for overlays and people."""
-        parts = [self.fusion.method]
+        parts = [self.fusion.full_method]
         if self.tracking.method != "none":
             parts.append(f"{self.tracking.method} {self.tracking.modality.value}")
         return " + ".join(parts)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fusion.errors import InputError
-from fusion.factory import fusion_weight_recipes
+from fusion.factory import fusion_weight_recipes, weights_name
 from fusion.weight_store import WeightRecipe
 from pipeline.settings import StreamSettings
 
@@ -26,7 +26,8 @@ def with_weights(settings: StreamSettings, file: Path) -> StreamSettings:
             return replace(settings, tracking=replace(settings.tracking, weights=file))
         problems.append(problem)
     if settings.fusion.method != "none":
-        problem = _problem(file, settings.fusion.method, fusion_weight_recipes())
+        method = settings.fusion.full_method
+        problem = _problem(file, weights_name(method) or method, fusion_weight_recipes())
         if problem is None:
             return replace(settings, fusion=replace(settings.fusion, weights=file))
         problems.append(problem)

@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--methods",
         default="",
-        help="fusion methods, comma-separated; options follow a colon, as in nestfuse:pooling=max,spatial=l1",
+        help="fusion methods, comma-separated; options follow a colon, as in nestfuse:pooling=max,spatial=l1 or "
+        "didfuse:mode=l1",
     )
     parser.add_argument(
         "--fused",
@@ -248,16 +249,18 @@ def _build_all(methods: Sequence[str], arguments: argparse.Namespace, *, default
         "engine": "torch",
     }
     options = {method: defaults | split_options(method) for method in methods}
+    known = (*defaults, "mode")
     for method, chosen in options.items():
-        unknown = sorted(chosen.keys() - defaults.keys())
+        unknown = sorted(chosen.keys() - {*known})
         if unknown:
-            raise InputError(f"--methods {method}: no option {unknown[0]!r}; there are {', '.join(defaults)}")
+            raise InputError(f"--methods {method}: no option {unknown[0]!r}; there are {', '.join(known)}")
 
     from fusion.factory import build_fuser
 
     return {
         method: build_fuser(
             _base_name(method),
+            mode=chosen.get("mode"),
             weights=weights.get(_base_name(method)),
             # The factory refuses what is not among these.
             pooling=cast("PoolingName", chosen["pooling"]),

@@ -98,6 +98,7 @@ def _fuser(arguments: argparse.Namespace, *, range_default: RangeName) -> Fuser:
 
     return build_fuser(
         arguments.method,
+        mode=arguments.mode,
         weights=arguments.weights,
         pooling=arguments.pooling or "avg",
         spatial=arguments.spatial or "softmax",

@@ -28,7 +28,13 @@ def box_argument(text: str) -> list[float]:
 
 
 def add_fusion_options(group: argparse._ActionsContainer, *, range_default: str) -> None:
-    """Declare ``--pooling``, ``--spatial``, ``--range`` and ``--gray``; not given, they are None."""
+    """Declare ``--mode``, ``--pooling``, ``--spatial``, ``--range`` and ``--gray``; not given, they are None."""
+    group.add_argument(
+        "--mode",
+        metavar="NAME",
+        help="how auif and didfuse (sum, average, l1), densefuse (addition, l1) and ifcnn (max, mean, sum) combine "
+        "features (default: the first)",
+    )
     group.add_argument(
         "--pooling", choices=("avg", "max", "nuclear"), help="channel pooling of the attention (default: avg)"
     )

@@ -24,6 +24,7 @@ _PLACES = {
     "sequence": "source.sequence",
     "calibration": "source.calibration",
     "fuser": "fusion.method",
+    "mode": "fusion.mode",
     "range": "fusion.range",
     "pooling": "fusion.pooling",
     "spatial": "fusion.spatial",

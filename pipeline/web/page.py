@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from fusion.factory import FUSION_METHODS
+from fusion.factory import FUSION_METHODS, weights_name
 from fusion.fuser import Fuser
 from fusion.weight_store import find_weights
 from pipeline.assemble import PairStream
@@ -114,8 +114,8 @@ def open_page(settings: StreamSettings, pairs: PairStream, folder: Path, telemet
     live = settings.source.live if settings.live is None else settings.live
     state = RunState(
         title=settings.title,
-        fusion=None if fusion.method == "none" else FusionChoice(method=fusion.method, pooling=fusion.pooling),
-        methods=() if fusion.method == "none" else _selectable_methods(fusion.method),
+        fusion=None if fusion.method == "none" else FusionChoice(method=fusion.full_method, pooling=fusion.pooling),
+        methods=() if fusion.method == "none" else _selectable_methods(fusion.full_method),
         tracker=None if tracking.method == "none" else tracking.method,
         recording=True,
         live=live,
@@ -133,9 +133,9 @@ def open_page(settings: StreamSettings, pairs: PairStream, folder: Path, telemet
 
 def _selectable_methods(chosen: str) -> tuple[str, ...]:
     """The methods whose weights are here, and the one the run begins with."""
-    without_weights = ("average", "laplacian")
-    return tuple(
-        name
-        for name in FUSION_METHODS
-        if name in (chosen, *without_weights) or find_weights(name) or find_weights(name.partition("-")[0])
-    )
+    return tuple(name for name in FUSION_METHODS if name == chosen or _has_its_weights(name))
+
+
+def _has_its_weights(method: str) -> bool:
+    weights = weights_name(method)
+    return weights is None or find_weights(weights) is not None

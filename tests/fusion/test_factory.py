@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from fusion.auif import Auif
 from fusion.errors import InputError
-from fusion.factory import FUSION_METHODS, attention_strategy, build_fuser
+from fusion.factory import FUSION_METHODS, attention_strategy, build_fuser, weights_name
+from fusion.fuser import FUSION_MODES, method_in_mode
 from fusion.nestfuse import NestFuse, NestFuseConfig
 
 
@@ -119,6 +120,11 @@ def test_unknown_names_are_refused(nestfuse_file: Path, tmp_path: Path, monkeypa
     for arguments, message in (
         ({"name": "nestfuze"}, "did you mean nestfuse"),
         ({"name": "average", "range_name": "wide"}, "--range wide"),
+        ({"name": "average", "mode": "l1"}, "average has no modes; auif"),
+        ({"name": "auif", "mode": "max"}, "auif has sum, average, l1"),
+        ({"name": "didfuse"}, "weights import FILE --as didfuse.*DIDFuse"),
+        ({"name": "densefuse-l1"}, "weights import FILE --as densefuse.*densefuse_gray.model"),
+        ({"name": "ifcnn", "mode": "sum"}, "weights import FILE --as ifcnn-sum.*IFCNN-SUM.pth"),
         ({"name": "average", "engine": "onyx"}, "--engine onyx"),
         ({"name": "average", "device": "tpu"}, "--device tpu"),
         ({"name": "average", "pooling": "mean"}, "--pooling mean"),
@@ -136,3 +142,22 @@ def test_unknown_names_are_refused(nestfuse_file: Path, tmp_path: Path, monkeypa
 
 def test_method_names_are_unique() -> None:
     assert len(set(FUSION_METHODS)) == len(FUSION_METHODS)
+
+
+def test_every_mode_is_a_method_and_the_first_is_the_published_one() -> None:
+    for method, modes in FUSION_MODES.items():
+        assert method_in_mode(method, None) == method_in_mode(method, modes[0]) == method
+        assert {method_in_mode(method, mode) for mode in modes} <= {*FUSION_METHODS}
+    assert weights_name("didfuse-l1") == "didfuse"
+    assert weights_name("average") is weights_name("unknown") is None
+
+
+def test_a_mode_is_the_method_of_that_name(auif_file: Path) -> None:
+    pair = picture(20, 24), picture(20, 24, channels=1, seed=1)
+    fused = {
+        mode: build_fuser("auif", mode=mode, weights=auif_file, range_name="fixed")(*pair)
+        for mode in FUSION_MODES["auif"]
+    }
+    assert np.array_equal(fused["l1"], build_fuser("auif-l1", weights=auif_file, range_name="fixed")(*pair))
+    assert np.array_equal(fused["sum"], build_fuser("auif", weights=auif_file, range_name="fixed")(*pair))
+    assert not np.array_equal(fused["sum"], fused["average"])

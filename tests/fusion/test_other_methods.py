@@ -74,7 +74,7 @@ def test_ifcnn_equals_the_published_one(rule: IfcnnRule, reference: Any, shared:
     thermal, luma = as_arrays(reference)
     name = "ifcnn" if rule == "max" else f"ifcnn-{rule}"
     fused = build_fuser(name, weights=file, range_name="fixed")(luma, thermal)
-    assert np.abs(fused[..., 0].astype(int) - golden[f"syn.{rule.upper()}.gray.saved_gray_u8"]).max() <= 2
+    assert np.abs(fused[..., 0].astype(int) - golden[f"syn.{rule.upper()}.gray.saved_gray_u8"]).max() <= 1
 
 
 @pytest.mark.parametrize(
