@@ -16,6 +16,7 @@ OUTPUT = Path(__file__).resolve().parents[1] / "docs" / "images" / "demo.jpg"
 
 
 def main(video: str) -> None:
+    """Put the chosen frames of `video` side by side into docs/images/demo.jpg, twice as large."""
     with av.open(video) as container:
         pictures = [
             frame.to_ndarray(format="bgr24")
