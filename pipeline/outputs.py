@@ -8,7 +8,8 @@ from pathlib import Path
 
 from fusion.errors import InputError
 
-_LEAST_FREE_BYTES = 1 << 20
+# A few seconds of video; with less a run could only fail.
+_LEAST_FREE_BYTES = 2 << 20
 
 
 def prepare_output_folder(folder: Path, *, overwrite: bool, own_files: Sequence[str], option: str = "--out") -> None:
@@ -43,5 +44,5 @@ def check_output_folder(folder: Path, *, overwrite: bool, option: str = "--out")
             f"{option} {folder}: cannot be written to ({error.strerror}); give a folder with write permission and space"
         ) from error
     free_bytes = space.f_bavail * space.f_frsize
-    if free_bytes < _LEAST_FREE_BYTES:
+    if free_bytes <= _LEAST_FREE_BYTES:
         raise InputError(f"{option} {folder}: the disk is full ({free_bytes // 1024} KiB free); free space first")
