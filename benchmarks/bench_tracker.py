@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 
-from trackers.benchmark import Timing, benchmark_trackers, format_timings
+from trackers.benchmark import Timing, benchmark_trackers, format_timings, time_in_turns, timing_of
 from trackers.factory import TRACKERS
 
 
@@ -28,21 +27,8 @@ def time_opencv_nano(backbone: Path, head: Path, repeats: int) -> Timing:
     tracker = cv2.TrackerNano_create(parameters)
     picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     tracker.init(picture, (240, 180, 160, 120))
-    spans = []
-    for turn in range(repeats + 1):
-        begin_s = time.perf_counter()
-        tracker.update(picture)
-        if turn:
-            spans.append((time.perf_counter() - begin_s) * 1e3)
-    low, median, high = np.percentile(spans, (10, 50, 90))
-    return Timing(
-        tracker="cv2.TrackerNano",
-        path="visible",
-        targets=1,
-        median_ms=float(median),
-        low_ms=float(low),
-        high_ms=float(high),
-    )
+    spans = time_in_turns({"visible": lambda: tracker.update(picture)}, repeats)
+    return timing_of("cv2.TrackerNano", "visible", 1, spans["visible"])
 
 
 def main() -> None:

@@ -23,30 +23,29 @@ def appearance_of(template: Features) -> Tensor:
     return center_crop(features, max(1, features.shape[-1] // 2)).float()
 
 
-def similarity_at(appearance: Tensor, search: Features, centers_px: Tensor, *, search_size_px: int) -> Tensor:
-    """Cosine similarity of remembered looks with those at a place of the search crops.
+def look_at(search: Features, centers_px: Tensor, *, cells: int, search_size_px: int) -> Tensor:
+    """Features (B, C, cells, cells) around one place in each of B search crops.
 
     Args:
-        appearance: (B, C, n, n) of :func:`appearance_of`.
         search: search features of every scale; the coarsest (B, C, H, W) are read.
         centers_px: (B, 2) x, y in search-crop pixels relative to the crop centre.
-        search_size_px: side of the search crops, whose pixels are as large as the template crops.
-
-    Returns:
-        (B,), -1..1.
+        cells: side of what is read, as of :func:`appearance_of`.
+        search_size_px: side of the search crops, whose pixels are as large as the template crops'.
     """
     features = search[-1].float()
     batch, _, rows, columns = features.shape
-    side = appearance.shape[-1]
-    # Both crops are cut at one scale and the template's n central cells are about half of it.
     step_px = _cell_px(search_size_px, columns)
-    offsets = (torch.arange(side, device=features.device, dtype=torch.float32) - (side - 1) / 2) * step_px
-    x = centers_px[:, 0, None, None] + offsets[None, None, :].expand(batch, side, side)
-    y = centers_px[:, 1, None, None] + offsets[None, :, None].expand(batch, side, side)
+    offsets = (torch.arange(cells, device=features.device, dtype=torch.float32) - (cells - 1) / 2) * step_px
+    x = centers_px[:, 0, None, None] + offsets[None, None, :].expand(batch, cells, cells)
+    y = centers_px[:, 1, None, None] + offsets[None, :, None].expand(batch, cells, cells)
     # Pixels to the -1..1 between the outermost cell centres.
     grid = torch.stack((x / (step_px * (columns - 1) / 2), y / (step_px * (rows - 1) / 2)), dim=-1)
-    found = functional.grid_sample(features, grid, mode="bilinear", padding_mode="border", align_corners=True)
-    return functional.cosine_similarity(found.flatten(1), appearance.flatten(1), dim=1)
+    return functional.grid_sample(features, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def similarity(found: Tensor, first: Tensor, recent: Tensor) -> Tensor:
+    """Cosine similarity, (B,), -1..1, of looks (B, C, n, n) with those at first or recently, whichever is larger."""
+    return torch.maximum(*(functional.cosine_similarity(found.flatten(1), old.flatten(1)) for old in (first, recent)))
 
 
 def mean_similarity(similarities: Sequence[Tensor], usable: Sequence[bool]) -> Tensor:

@@ -42,6 +42,7 @@ class Timing:
         median_ms: per pair, all targets.
         low_ms: 10th percentile.
         high_ms: 90th percentile.
+        busy_ms: processor time of all threads, median; on a machine with other work it says more than the clock.
     """
 
     tracker: str
@@ -50,6 +51,7 @@ class Timing:
     median_ms: float
     low_ms: float
     high_ms: float
+    busy_ms: float
 
 
 class PlainNetwork:
@@ -108,30 +110,53 @@ def benchmark_trackers(
                 path: _step(tracker, [tracker.init(pair, box) for box in boxes], pair)
                 for path, tracker in trackers.items()
             }
-            spans = _time_in_turns(steps, repeats)
-            timings += [
-                Timing(
-                    tracker=name,
-                    path=path,
-                    targets=count,
-                    median_ms=float(np.median(span)),
-                    low_ms=float(np.percentile(span, 10)),
-                    high_ms=float(np.percentile(span, 90)),
-                )
-                for path, span in spans.items()
-            ]
+            spans = time_in_turns(steps, repeats)
+            timings += [timing_of(name, path, count, span) for path, span in spans.items()]
     return timings
+
+
+def timing_of(tracker: str, path: str, targets: int, spans: Sequence[tuple[float, float]]) -> Timing:
+    """Summary of clock and processor times in milliseconds, one pair of numbers for each repeat."""
+    clock, busy = np.asarray(spans).T
+    low, median, high = (float(value) for value in np.percentile(clock, (10, 50, 90)))
+    return Timing(
+        tracker=tracker,
+        path=path,
+        targets=targets,
+        median_ms=median,
+        low_ms=low,
+        high_ms=high,
+        busy_ms=float(np.median(busy)),
+    )
+
+
+def time_in_turns(steps: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[tuple[float, float]]]:
+    """Clock and processor time in milliseconds of each step, after one round that is not counted."""
+    spans: dict[str, list[tuple[float, float]]] = {path: [] for path in steps}
+    for turn in range(repeats + 1):
+        for path, step in steps.items():
+            begin_s, begin_busy_s = time.perf_counter(), time.process_time()
+            step()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if turn:
+                spans[path].append(((time.perf_counter() - begin_s) * 1e3, (time.process_time() - begin_busy_s) * 1e3))
+    return spans
 
 
 def format_timings(timings: Sequence[Timing]) -> str:
     """A table with a line for each timing and its speed-up over the plain path."""
-    plain = {(row.tracker, row.targets): row.median_ms for row in timings if row.path == "plain"}
-    lines = [f"{'tracker':<18} {'path':<9} {'targets':>7} {'ms':>8} {'p10..p90':>17} {'speed-up':>9}"]
+    plain = {(row.tracker, row.targets): row for row in timings if row.path == "plain"}
+    head = f"{'tracker':<18} {'path':<9} {'targets':>7} {'ms':>8} {'p10..p90':>17} {'busy ms':>8}"
+    lines = [f"{head} {'speed-up':>9} {'busy':>7}"]
     for row in timings:
         base = plain.get((row.tracker, row.targets))
-        gain = f"{base / row.median_ms:8.2f}x" if base else ""
+        gain = f"{base.median_ms / row.median_ms:8.2f}x {base.busy_ms / row.busy_ms:6.2f}x" if base else ""
         span = f"{row.low_ms:.1f}..{row.high_ms:.1f}"
-        lines.append(f"{row.tracker:<18} {row.path:<9} {row.targets:>7} {row.median_ms:>8.1f} {span:>17} {gain:>9}")
+        lines.append(
+            f"{row.tracker:<18} {row.path:<9} {row.targets:>7} {row.median_ms:>8.1f} {span:>17} "
+            f"{row.busy_ms:>8.1f} {gain}"
+        )
     return "\n".join(lines)
 
 
@@ -149,17 +174,6 @@ def _tracker(name: str, path: str, device: torch.device) -> SiameseTracker:
 def _step(tracker: SiameseTracker, states: list[TrackState], pair: ImagePair) -> Callable[[], object]:
     # The states are not carried on: an untrained network would wander off and change the crops' size.
     return lambda: tracker.update_all(states, pair)
-
-
-def _time_in_turns(steps: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    spans: dict[str, list[float]] = {path: [] for path in steps}
-    for turn in range(repeats + 1):
-        for path, step in steps.items():
-            begin_s = time.perf_counter()
-            step()
-            if turn:
-                spans[path].append((time.perf_counter() - begin_s) * 1e3)
-    return spans
 
 
 def _pictures(size_wh: tuple[int, int]) -> PlainPair:

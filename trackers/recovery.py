@@ -5,7 +5,12 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+import torch
+
+from trackers.networks.interface import Features
+
 _USUAL_MEMORY = 0.95
+_LOOKS_MEMORY = 0.8
 
 
 def search_places(
@@ -40,6 +45,14 @@ def confidence_of(score: float, similarity: float, usual_similarity: float | Non
 def later_usual(usual: float | None, similarity: float) -> float:
     """Usual similarity after a picture in which the target was surely there."""
     return similarity if usual is None else _USUAL_MEMORY * usual + (1 - _USUAL_MEMORY) * similarity
+
+
+def later_looks(recent: Features, found: Features) -> Features:
+    """Recent looks after a picture in which the target was surely there, for each modality."""
+    with torch.inference_mode():
+        return tuple(
+            _LOOKS_MEMORY * before + (1 - _LOOKS_MEMORY) * now for before, now in zip(recent, found, strict=True)
+        )
 
 
 @lru_cache(maxsize=64)

@@ -86,7 +86,8 @@ class TargetMemory:
         last_seen: for each modality the fingerprint of its last picture and how often it came without change.
         usable: which modalities showed something in the last pictures.
         appearance: for each modality what the target looked like at first, (1, C, n, n); empty without recovery.
-        usual_similarity: how similar to that it is while tracked; None before the first time.
+        recent: what it looked like lately while surely tracked, likewise.
+        usual_similarity: how similar to those it is while tracked; None before the first time.
         lost_pairs: for how many pairs it has been lost; 0 while it is not.
     """
 
@@ -98,6 +99,7 @@ class TargetMemory:
     last_seen: tuple[tuple[int, int], ...] = ()
     usable: tuple[bool, ...] = ()
     appearance: Features = ()
+    recent: Features = ()
     usual_similarity: float | None = None
     lost_pairs: int = 0
 

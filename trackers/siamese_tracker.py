@@ -15,7 +15,7 @@ from fusion.errors import InputError
 from trackers.box import Box, box_from_center, clip_box
 from trackers.networks.interface import SiameseNetwork
 from trackers.observer import Answers, Observer
-from trackers.recovery import confidence_of, later_usual, places_of_this_pair, search_places
+from trackers.recovery import confidence_of, later_looks, later_usual, places_of_this_pair, search_places
 from trackers.reliability import Trust, answer_margins, blend_views, first_trust, later_trust
 from trackers.siamese_core import (
     Proposals,
@@ -122,7 +122,9 @@ class SiameseTracker:
             usable=(True,) * len(images),
         )
         features, appearance = self._observer.templates(images, memory)
-        memory = replace(memory, features=features, appearance=appearance if self.config.recovery else ())
+        memory = replace(memory, features=features)
+        if self.config.recovery:
+            memory = replace(memory, appearance=appearance, recent=appearance)
         if self.fusion != "adaptive" or len(images) == 1:
             return memory
         # The template on its own picture shows where else each view answers.
@@ -153,7 +155,7 @@ class SiameseTracker:
         # A lost target may be anywhere: no preference for its old place.
         influence = np.asarray([0.0 if entry.lost_pairs else self.config.window_influence for entry in entries])
         finding = self._find(entries, images, usable, influence)
-        similarities = self._observer.similarities(entries, finding.answers, finding.proposals.boxes, usable)
+        similarities, looks = self._observer.looks(entries, finding.answers, finding.proposals.boxes, usable)
         trust = [
             confidence_of(score, similarity, entry.usual_similarity)
             for score, similarity, entry in zip(
@@ -174,8 +176,11 @@ class SiameseTracker:
                     # Believed for now; the next picture has to confirm it.
                     status = TrackStatus.UNCERTAIN
                 elif status is TrackStatus.TRACKING:
-                    usual = later_usual(memory.usual_similarity, float(similarities[best]))
-                    memory = replace(memory, usual_similarity=usual)
+                    memory = replace(
+                        memory,
+                        usual_similarity=later_usual(memory.usual_similarity, float(similarities[best])),
+                        recent=later_looks(memory.recent, looks[best]),
+                    )
             updated.append(self._state(replace(memory, last_seen=seen, usable=usable), confidence, status))
         return updated
 

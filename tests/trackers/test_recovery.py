@@ -1,0 +1,190 @@
+"""Lost targets: where they are looked for, what is believed, and that nothing drifts meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.sources.synthetic import SyntheticConfig, SyntheticScene
+from trackers.appearance import appearance_of, look_at, similarity
+from trackers.box import Box, iou
+from trackers.factory import build_tracker
+from trackers.networks.interface import Features, Response
+from trackers.recovery import (
+    confidence_of,
+    later_looks,
+    later_usual,
+    places_of_this_pair,
+    search_places,
+)
+from trackers.siamese_core import SiameseTrackerConfig
+from trackers.siamese_tracker import SiameseTracker
+from trackers.state import Modality, TrackState, TrackStatus
+
+CAREFUL = SiameseTrackerConfig(recovery=True, tracking_above=0.75, lost_below=0.55)
+
+
+@dataclass(frozen=True)
+class Pair:
+    visible_bgr: NDArray[np.uint8]
+    thermal: NDArray[np.uint8]
+
+
+class BrightSpot:
+    """A network that finds the brightest place of a crop; its features are the crop itself at stride 8."""
+
+    def extract(self, crops: Tensor) -> Features:
+        return (torch.nn.functional.avg_pool2d(crops, 8, ceil_mode=True),)
+
+    def encode_template(self, features: Sequence[Tensor]) -> Features:
+        return tuple(features)
+
+    def respond(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> Response:
+        grey = features[0].mean(1, keepdim=True)
+        score = (grey - 128).clamp(0, 100) / 100
+        rows = grey.shape[-1]
+        axis = (torch.arange(rows) - rows // 2) * 8.0
+        boxes = torch.full((grey.shape[0], 4, 1, rows, rows), 64.0)
+        boxes[:, 0, 0], boxes[:, 1, 0] = axis, axis[:, None]
+        return Response(score, boxes)
+
+
+def picture(center_xy: tuple[int, int] | None, size_wh: tuple[int, int] = (320, 240)) -> Pair:
+    """A dark scene with a bright square of 24 px, or without it."""
+    grey = np.random.default_rng(0).integers(20, 60, (size_wh[1], size_wh[0]), np.uint8)
+    if center_xy is not None:
+        x, y = center_xy
+        grey[y - 12 : y + 12, x - 12 : x + 12] = 240
+    return Pair(np.repeat(grey[:, :, None], 3, 2), grey)
+
+
+def spot_tracker(**settings: Any) -> SiameseTracker:
+    return SiameseTracker(BrightSpot(), replace(CAREFUL, **settings), Modality.RGB)
+
+
+def test_a_hidden_target_keeps_its_place_and_size_and_is_called_lost() -> None:
+    tracker = spot_tracker()
+    state = tracker.init(picture((100, 80)), Box(88, 68, 24, 24))
+    state = tracker.update(state, picture((104, 82)))
+    assert state.status is TrackStatus.TRACKING
+    held = state.box
+    for _ in range(30):
+        state = tracker.update(state, picture(None))
+        assert state.status is TrackStatus.LOST
+        assert state.box == held
+        assert state.score < 0.55
+
+
+def test_a_target_that_comes_back_elsewhere_is_found_and_confirmed() -> None:
+    tracker = spot_tracker()
+    state = tracker.init(picture((60, 60)), Box(48, 48, 24, 24))
+    for _ in range(5):
+        state = tracker.update(state, picture(None))
+    statuses = []
+    for _ in range(40):
+        state = tracker.update(state, picture((260, 190)))
+        statuses.append(state.status)
+    assert statuses[-1] is TrackStatus.TRACKING
+    found = statuses.index(TrackStatus.UNCERTAIN)
+    assert statuses[:found] == [TrackStatus.LOST] * found
+    assert np.subtract(state.box.center_xy, (260, 190)) == pytest.approx((0, 0), abs=12)
+
+
+def test_the_loop_of_the_paper_moves_on_whatever_the_score() -> None:
+    tracker = spot_tracker(recovery=False)
+    state = tracker.init(picture((100, 80)), Box(88, 68, 24, 24))
+    for _ in range(3):
+        state = tracker.update(state, picture(None))
+    assert state.status is TrackStatus.LOST
+    assert state.template.lost_pairs == 0
+
+
+def test_a_lost_target_does_not_disturb_the_others() -> None:
+    tracker = spot_tracker()
+    pair = picture((100, 80))
+    tracked = tracker.init(pair, Box(88, 68, 24, 24))
+    lost = tracker.init(picture((250, 180)), Box(238, 168, 24, 24))
+    for _ in range(3):
+        (lost,) = tracker.update_all([lost], picture(None))
+    together = tracker.update_all([lost, tracked, lost], pair)
+    alone = tracker.update(tracked, pair)
+    assert together[1].box.as_tuple() == pytest.approx(alone.box.as_tuple(), abs=1e-3)
+    assert together[1].status is TrackStatus.TRACKING
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    center=st.tuples(st.floats(0, 640), st.floats(0, 480)),
+    side=st.floats(20, 900),
+    count=st.integers(1, 6),
+)
+def test_the_search_covers_the_whole_picture_nearest_places_first(
+    center: tuple[float, float], side: float, count: int
+) -> None:
+    places = search_places(center, side, (640, 480))
+    assert len(set(places)) == len(places)
+    distance = np.hypot(*(np.asarray(places).T - np.asarray(center)[:, None])) if places else np.zeros(0)
+    assert (np.diff(distance) > -2).all()
+    covered = np.zeros((480, 640), bool)
+    for x, y in (*places, center):
+        covered[
+            max(0, int(y - side / 2)) : int(y + side / 2) + 1, max(0, int(x - side / 2)) : int(x + side / 2) + 1
+        ] = 1
+    assert covered[8:-8, 8:-8].all()
+    visited: set[tuple[float, float]] = set()
+    for lost_pairs in range(1, len(places) // count + 2):
+        visited.update(places_of_this_pair(places, lost_pairs, count))
+    assert visited == set(places)
+
+
+def test_confidence_falls_with_unusual_looks_only() -> None:
+    assert confidence_of(0.9, 0.5, None) == 0.9
+    assert confidence_of(0.9, 0.8, 0.8) == 0.9
+    assert confidence_of(0.9, 0.95, 0.8) == 0.9
+    assert confidence_of(0.9, 0.4, 0.8) == pytest.approx(0.45)
+    assert confidence_of(0.9, -0.2, 0.8) == 0
+    assert later_usual(None, 0.7) == 0.7
+    assert later_usual(0.7, 0.9) == pytest.approx(0.71)
+
+
+def test_looks_read_at_a_place_are_those_of_a_template_cut_there() -> None:
+    generator = torch.Generator().manual_seed(0)
+    search = torch.rand(1, 6, 31, 31, generator=generator)
+    template = search[:, :, 8 + 2 : 23 + 2, 8 - 3 : 23 - 3]
+    remembered = appearance_of((template,))
+    assert remembered.shape == (1, 6, 7, 7)
+    here = look_at((search,), torch.tensor([[-3 * 8.0, 2 * 8.0]]), cells=7, search_size_px=255)
+    torch.testing.assert_close(here, remembered, rtol=1e-4, atol=1e-4)
+    assert similarity(here, remembered, torch.zeros_like(here)).item() == pytest.approx(1, abs=1e-4)
+    (slowly,) = later_looks((torch.zeros_like(here),), (here,))
+    torch.testing.assert_close(slowly, here * 0.2)
+
+
+@pytest.mark.slow
+def test_a_real_network_recovers_after_an_absence(shared: Path) -> None:
+    tracker = build_tracker("nanotrack", weights=shared / "data/weights/nanotrack/nanotrackv2.pth")
+    scene = SyntheticScene(SyntheticConfig(seed=0, length=110, occlude=(), absent=((25, 40),), dark=()))
+    first = scene.frame(0)
+    assert first.boxes[0] is not None
+    state: TrackState = tracker.init(first, first.boxes[0])
+    overlap, false_alarms = [], 0
+    for index in range(1, 110):
+        moment = scene.frame(index)
+        state = tracker.update(state, moment)
+        box = moment.boxes[0]
+        if box is None:
+            false_alarms += state.status is TrackStatus.TRACKING
+        overlap.append(iou(state.box, box) if box else 0.0)
+    assert np.mean(overlap[:23]) > 0.5
+    assert np.mean(overlap[-15:]) > 0.5
+    assert false_alarms <= 2
