@@ -124,6 +124,10 @@ async function receivePicture(data) {
   showPictureFacts(header);
 }
 
+// Numbers that change faster than they can be read only cost the picture its time.
+const FACTS_MS = 200;
+let factsAt = -Infinity;
+
 const shape = (header) => `${header.width * header.panels}x${header.height}`;
 
 document.addEventListener("visibilitychange", () => {
@@ -151,7 +155,6 @@ addEventListener("resize", fit);
 function paint() {
   if (!shown) return;
   const { header, bitmap } = shown;
-  context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   const scale = canvas.width / (header.width * header.panels);
   for (let panel = 0; panel < header.panels; panel += 1) {
@@ -429,6 +432,8 @@ function toast(text, bad = false) {
 }
 
 function showPictureFacts(header) {
+  if (performance.now() - factsAt < FACTS_MS) return;
+  factsAt = performance.now();
   const parts = [`frame ${header.frame}`, `${header.since_s.toFixed(2)} s`, `${header.width} × ${header.height}`];
   if (header.missing) parts.push(`no ${header.missing} picture`);
   else if (header.status !== "paired") parts.push(header.status);
