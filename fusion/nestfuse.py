@@ -128,6 +128,43 @@ def upsample_to(coarse: Tensor, fine: Tensor) -> Tensor:
     return functional.pad(doubled, (0, columns, 0, rows), mode="reflect") if rows or columns else doubled
 
 
+@torch.no_grad()
+def rescale_features(network: NestFuse, factor: float) -> None:
+    """Multiply the encoder's features of all scales by ``factor`` and divide where the decoder reads them.
+
+    Reconstruction stays what it was, since ReLU networks are homogeneous; the spatial softmax does not. Features on
+    the scale of grey levels differ by tens between the modalities, so that it chooses one of them at every pixel. On a
+    smaller scale it weighs both.
+    """
+    if not factor > 0:
+        raise ValueError(f"features can be scaled by a positive factor only, not {factor}")
+    channels = network.config.channels
+    for scale, encoder in enumerate((network.DB1_0, network.DB2_0, network.DB3_0, network.DB4_0)):
+        first, last = _convolutions(encoder)
+        last.weight *= factor
+        assert last.bias is not None
+        last.bias *= factor
+        if scale:
+            first.weight /= factor
+    # Each decoder block reads the features of its own scale first; those of the next scale come last, and are the
+    # encoder's only at the first nest level.
+    for name, block in network.named_children():
+        if not isinstance(block, Block) or name.endswith("_0"):
+            continue
+        scale, level = (int(part) for part in name.removeprefix("DB").split("_"))
+        weight = _convolutions(block)[0].weight
+        weight[:, : channels[scale - 1]] /= factor
+        if level == 1:
+            weight[:, channels[scale - 1] :] /= factor
+
+
+def _convolutions(block: Block) -> tuple[nn.Conv2d, nn.Conv2d]:
+    first, last = block.denseblock
+    assert isinstance(first, Unit)
+    assert isinstance(last, Unit)
+    return first.conv2d, last.conv2d
+
+
 LITE = NestFuseConfig(channels=(8, 8, 16, 16), stem_channels=8)
 """Size of nestfuse-lite: the same nest with a hundredth of the arithmetic."""
 

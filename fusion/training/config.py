@@ -26,6 +26,9 @@ class FuserTrainingConfig:
         crop_px: side of the square crops, a multiple of 8.
         learning_rate: of Adam at its highest; 100 steps of warm-up, then a cosine down to 0.
         ssim_weight: the paper's lambda.
+        feature_scale: factor on the encoder's features, undone in the decoder, when the weights are written; below 1
+            the spatial softmax weighs the modalities where it would choose one
+            (:func:`fusion.nestfuse.rescale_features`).
         deep_supervision: outputs and losses at all three nest levels.
         precision: of the convolutions; losses and weights are always float32.
         teacher: weights of the full network that ``nestfuse-lite`` learns from; None takes the shipped ones.
@@ -47,6 +50,7 @@ class FuserTrainingConfig:
     crop_px: int = 64
     learning_rate: float = 1e-3
     ssim_weight: float = 100.0
+    feature_scale: float = 1.0
     deep_supervision: bool = False
     precision: PrecisionName = "float32"
     teacher: Path | None = None
@@ -68,5 +72,7 @@ class FuserTrainingConfig:
             raise InputError(f"crop_px of a training must be a multiple of 8 from 32 up, not {self.crop_px}")
         if not 0 < self.learning_rate < 1:
             raise InputError(f"learning_rate of a training must lie between 0 and 1, not {self.learning_rate}")
+        if not self.feature_scale > 0:
+            raise InputError(f"feature_scale of a training must be above 0, not {self.feature_scale}")
         if not self.images:
             raise InputError("a training needs at least one folder of pictures (--images DIR)")

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from fusion.checkpoints import load_strictly, read_state_dict, save_half
 from fusion.errors import InputError, RunError
-from fusion.nestfuse import LITE, NestFuse, NestFuseConfig, Unit, config_of_weights
+from fusion.nestfuse import LITE, NestFuse, NestFuseConfig, Unit, config_of_weights, rescale_features
 from fusion.training.config import FuserTrainingConfig
 from fusion.training.distillation import LESSONS_NAME, Lessons, list_pairs
 from fusion.training.images import GreyCrops, list_images, read_grey
@@ -64,6 +64,7 @@ def train_fuser(config: FuserTrainingConfig) -> None:
         _run(config, module, optimizer, rows, (crops, lessons), (rank, device))
         if rank == 0:
             write_curve(rows, config.out)
+            rescale_features(module, config.feature_scale)
             metadata = {"method": config.method, "steps": str(config.steps), "seed": str(config.seed)}
             save_half(module, config.out / f"{config.method}.safetensors", metadata)
             quality = _reconstruction_quality(module, held_out or training, device)

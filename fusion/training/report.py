@@ -50,6 +50,7 @@ Crops of {config.crop_px} x {config.crop_px} px, mirrored at random, as a functi
 {goal}; loss = mean squared error (grey levels 0..255) + {config.ssim_weight:g} * (1 - SSIM).
 Adam, highest learning rate {config.learning_rate:g}, 100 steps of warm-up, cosine to 0.
 {rows[-1].step} steps of {config.batch_size} crops, convolutions in {config.precision}, seed {config.seed},
+features scaled by {config.feature_scale:g} when written,
 deep supervision {"on" if config.deep_supervision else "off"}; {rows[-1].seconds:.0f} s of training.
 PyTorch {torch.__version__} on {platform.machine()}.
 

@@ -16,7 +16,7 @@ from fusion.training.config import FuserTrainingConfig
 STATE_NAME = "training.pt"
 
 # What may differ between the parts of a resumed run; the rest decides what is learned from what.
-_FREE_FIELDS = frozenset({"out", "steps", "save_every", "threads", "resume", "images", "teacher"})
+_FREE_FIELDS = frozenset({"out", "steps", "save_every", "threads", "resume", "images", "teacher", "feature_scale"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import torch
 from fusion.attention import NESTFUSE, PoolingKind, fuse_features
 from fusion.checkpoints import load_strictly
 from fusion.errors import InputError
-from fusion.nestfuse import NestFuse, NestFuseConfig, config_of_weights
+from fusion.nestfuse import NestFuse, NestFuseConfig, config_of_weights, rescale_features
 
 SIZES = [(61, 83), (64, 96), (128, 160)]
 
@@ -89,6 +89,25 @@ def test_a_picture_fused_with_itself_is_its_reconstruction() -> None:
     image = torch.rand(1, 1, 24, 32) * 255
     for fused, plain in zip(network.fuse([image, image]), network(image), strict=True):
         torch.testing.assert_close(fused, plain, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("deep_supervision", [False, True])
+@torch.no_grad()
+def test_rescaled_features_reconstruct_the_same(deep_supervision: bool) -> None:
+    torch.manual_seed(0)
+    network = NestFuse(NestFuseConfig(channels=(4, 6, 8, 10), stem_channels=4, deep_supervision=deep_supervision))
+    for parameter in network.parameters():
+        parameter.abs_()
+    image = torch.rand(1, 1, 24, 32) * 255
+    before, features = network(image), network.encode(image)
+    rescale_features(network, 0.25)
+    for plain, scaled in zip(features, network.encode(image), strict=True):
+        torch.testing.assert_close(scaled, plain * 0.25)
+    for plain, scaled in zip(before, network(image), strict=True):
+        assert plain.max() > 1
+        torch.testing.assert_close(scaled, plain)
+    with pytest.raises(ValueError, match="positive"):
+        rescale_features(network, 0)
 
 
 def test_config_follows_the_weights() -> None:
