@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from trackers.benchmark import Timing, benchmark_trackers, format_timings, time_in_turns, timing_of
-from trackers.factory import TRACKERS
+from trackers.factory import STRATEGIES, TRACKERS
 
 
 def time_opencv_nano(backbone: Path, head: Path, repeats: int) -> Timing:
@@ -37,6 +37,8 @@ def main() -> None:
     parser.add_argument("--targets", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--paths", nargs="+", default=["plain", "float32", "bfloat16"])
+    parser.add_argument("--strategy", choices=STRATEGIES, default="paper")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--opencv-nano", nargs=2, type=Path, metavar=("BACKBONE", "HEAD"))
@@ -44,7 +46,12 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
     timings = benchmark_trackers(
-        options.trackers, targets=options.targets, repeats=options.repeats, device=options.device
+        options.trackers,
+        targets=options.targets,
+        repeats=options.repeats,
+        paths=options.paths,
+        strategy=options.strategy,
+        device=options.device,
     )
     if options.opencv_nano:
         timings.append(time_opencv_nano(*options.opencv_nano, options.repeats))

@@ -87,6 +87,7 @@ def benchmark_trackers(
     repeats: int = 10,
     size_wh: tuple[int, int] = (640, 480),
     paths: Sequence[str] = ("plain", "float32", "bfloat16"),
+    strategy: str = "paper",
     device: str = "cpu",
 ) -> list[Timing]:
     """Time trackers on both modalities; the paths take turns, so that other load falls on all of them alike.
@@ -97,13 +98,14 @@ def benchmark_trackers(
         repeats: measured pairs for each path, after one that is not counted.
         size_wh: size of the pictures.
         paths: which of ``plain``, ``float32`` and ``bfloat16`` to run.
+        strategy: how the modalities are fused, see :data:`trackers.factory.STRATEGIES`.
         device: ``cpu`` or ``cuda``.
     """
     pair = _pictures(size_wh)
     where = torch.device(device)
     timings = []
     for name in names:
-        trackers = {path: _tracker(name, path, where) for path in paths}
+        trackers = {path: _tracker(name, path, strategy, where) for path in paths}
         for count in targets:
             boxes = _boxes(count, size_wh)
             steps = {
@@ -160,7 +162,7 @@ def format_timings(timings: Sequence[Timing]) -> str:
     return "\n".join(lines)
 
 
-def _tracker(name: str, path: str, device: torch.device) -> SiameseTracker:
+def _tracker(name: str, path: str, strategy: str, device: torch.device) -> SiameseTracker:
     torch.manual_seed(0)
     network = untrained_network(name).eval()
     dtype = torch.bfloat16 if path == "bfloat16" else torch.float32
@@ -168,7 +170,7 @@ def _tracker(name: str, path: str, device: torch.device) -> SiameseTracker:
         ready: SiameseNetwork = PlainNetwork(cast("SiameseNetwork", network.to(device)))
     else:
         ready = cast("SiameseNetwork", folded(network).to(device, dtype))
-    return SiameseTracker(ready, tracker_config(name), Modality.FUSED, STRATEGIES["paper"], device, dtype)
+    return SiameseTracker(ready, tracker_config(name), Modality.FUSED, STRATEGIES[strategy], device, dtype)
 
 
 def _step(tracker: SiameseTracker, states: list[TrackState], pair: ImagePair) -> Callable[[], object]:
