@@ -7,6 +7,7 @@ import numpy as np
 from trackers.evaluation.raster import FloatArray, IntArray
 
 _SLACK = 1e-12
+_NO_AREA = 1e-9
 
 
 def exact_overlap(a: FloatArray, b: FloatArray, bounds_wh: tuple[int, int] | None) -> FloatArray:
@@ -37,7 +38,9 @@ def exact_overlap(a: FloatArray, b: FloatArray, bounds_wh: tuple[int, int] | Non
         other = _polygon(b)[0]
         intersection = np.abs(_signed_area(*_clip(*polygons[0], other)))
     union: FloatArray = areas[0] + areas[1] - intersection
-    return np.where(union > 0, intersection / np.where(union > 0, union, 1.0), 0.0)
+    # Rounding leaves regions without area a tiny one.
+    valid = union > _NO_AREA
+    return np.where(valid, intersection / np.where(valid, union, 1.0), 0.0)
 
 
 def _corners(rectangles: FloatArray, bounds_wh: tuple[int, int] | None) -> FloatArray:
