@@ -9,7 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from fusion.densefuse import DenseFuse
 from fusion.metrics import METRIC_NAMES, score_conventions
 from fusion.picture_fuser import AverageMethod, PictureFuser
 from fusion.ranges import build_range
@@ -110,6 +112,15 @@ def test_methods_are_built_and_their_pictures_kept(data: Path, tmp_path: Path) -
     made, expected = read_grey(out / "fused" / "average-range-fixed" / "1.png"), read_grey(tmp_path / "mean" / "1.png")
     assert np.abs(made.astype(int) - expected).max() <= 1
     assert scores["mean"]["VIF"] == pytest.approx(scores["average:range=fixed"]["VIF"], rel=0.01)
+
+
+def test_modes_of_a_method_are_measured_side_by_side(data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(DenseFuse().state_dict(), tmp_path / "dense.model")
+    arguments = ["evaluate-fusion", "--data", str(data), "--out", str(tmp_path / "out"), "--workers", "1"]
+    arguments += ["--max-pairs", "1", "--methods", "densefuse,densefuse:mode=l1"]
+    assert run([*arguments, "--weights", str(tmp_path / "dense.model")]) == 0
+    assert list(json.loads((tmp_path / "out" / "scores.json").read_text())) == ["densefuse", "densefuse:mode=l1"]
 
 
 def test_fewer_sheets_and_pairs_on_request(data: Path, tmp_path: Path) -> None:

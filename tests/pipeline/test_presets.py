@@ -32,6 +32,14 @@ def test_an_option_wins_over_the_preset_and_set_over_both() -> None:
     assert (settings.fusion.method, settings.fusion.pooling) == ("auif", "nuclear")
 
 
+def test_a_mode_is_part_of_the_method() -> None:
+    options = {**SOURCES, "fusion.method": "didfuse", "fusion.mode": "l1"}
+    settings = load_configuration(StreamSettings, None, ["tracking.method=none"], options)
+    assert settings.fusion.full_method == settings.title == "didfuse-l1"
+    with pytest.raises(InputError, match="nestfuse has no modes"):
+        load_configuration(StreamSettings, None, ["fusion.method=nestfuse"], options)
+
+
 def test_no_source_says_which_options_give_one() -> None:
     with pytest.raises(InputError, match="--visible and --thermal, or --sequence"):
         load_configuration(StreamSettings, None)

@@ -9,8 +9,10 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from fusion.didfuse import DidFuse
 from pipeline.cli.main import run
 from tests.pipeline.cli.conftest import COUNT, HEIGHT, WIDTH, scene
 
@@ -54,6 +56,23 @@ def test_gray_in_gives_one_channel_out(tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"fused{suffix}"
     assert fuse(save(tmp_path / "v.png", gray), save(tmp_path / "t.png", THERMAL), out) == 0
     assert load(out).shape == gray.shape
+
+
+def test_a_mode_changes_the_picture_and_its_weights_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RGBT_STREAM_WEIGHTS", str(tmp_path / "store"))
+    torch.manual_seed(0)
+    torch.save({"weight": DidFuse().state_dict(), "epoch": 1}, tmp_path / "both.pkl")
+    pair = save(tmp_path / "v.png", VISIBLE), save(tmp_path / "t.png", THERMAL)
+    didfuse = ("--method", "didfuse", "--weights", str(tmp_path / "both.pkl"))
+    assert fuse(*pair, tmp_path / "sum.png", *didfuse) == 0
+    assert fuse(*pair, tmp_path / "l1.png", *didfuse, "--mode", "l1") == 0
+    assert not np.array_equal(load(tmp_path / "sum.png"), load(tmp_path / "l1.png"))
+    assert fuse(*pair, tmp_path / "max.png", *didfuse, "--mode", "max") == 2
+    assert "didfuse has sum, average, l1" in capsys.readouterr().err
+    assert fuse(*pair, tmp_path / "none.png", *didfuse[:2], "--mode", "l1") == 2
+    assert "weights import FILE --as didfuse" in capsys.readouterr().err
 
 
 def test_gray_can_be_asked_for(tmp_path: Path) -> None:

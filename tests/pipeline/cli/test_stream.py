@@ -15,7 +15,9 @@ from typing import Any
 
 import av
 import pytest
+import torch
 
+from fusion.didfuse import DidFuse
 from pipeline.cli.main import run
 from tests.pipeline.cli.conftest import COUNT, HEIGHT, WIDTH
 
@@ -62,6 +64,18 @@ def test_two_videos_give_a_line_and_a_picture_for_every_pair(
     assert all(set(value) == {"p50", "p95"} for value in content["stage_ms"].values())
     assert (content["fuser"], content["tracker"], content["device"]) == ("average", "none", "cpu")
     assert str(out / "fused.mp4") in capsys.readouterr().out
+
+
+def test_weights_serve_every_mode_of_their_network(media: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(DidFuse().state_dict(), tmp_path / "didfuse.pt")
+    didfuse = ("--weights", tmp_path / "didfuse.pt", "--tracker", "none", "--max-pairs", 2)
+    videos = ("--visible", media / "visible.mp4", "--thermal", media / "thermal.mp4")
+    for out, chosen in (("mode", ("--fuser", "didfuse", "--mode", "l1")), ("name", ("--fuser", "didfuse-l1"))):
+        assert stream(*videos, *didfuse, *chosen, "--out", tmp_path / out) == 0
+        assert summary(tmp_path / out)["fuser"] == "didfuse-l1"
+    pixels = [frames(tmp_path / out / "fused.mp4")[1].to_ndarray() for out in ("mode", "name")]
+    assert (pixels[0] == pixels[1]).all()
 
 
 def test_two_runs_give_the_same_results(media: Path, tmp_path: Path) -> None:
