@@ -14,8 +14,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 # isort: split
 import av
 import numpy as np
@@ -189,15 +187,14 @@ def _cameras() -> Finding:
 
 
 def _window() -> Finding:
-    """Whether a desktop window can be had; only looked up, for opening one without a display ends the process."""
-    lines = cv2.getBuildInformation().splitlines()
-    has_gui = not any(line.strip().startswith("GUI:") and "NONE" in line for line in lines)
-    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if has_gui and display:
+    """Whether a desktop window can be had."""
+    has_toolkit = importlib.util.find_spec("_tkinter") is not None
+    display = os.environ.get("DISPLAY")
+    if has_toolkit and display:
         return Finding(name="window", verdict=Verdict.WORKS, detail=f"display {display}")
     return Finding(
         name="window",
         verdict=Verdict.ABSENT,
-        detail="no display" if has_gui else "this OpenCV was built without windows",
-        remedy="watch fused.mp4; for --window put opencv-python in place of opencv-python-headless, with a display",
+        detail="no display" if has_toolkit else "this Python was built without tkinter",
+        remedy="watch the page (--web) or fused.mp4; --window needs a display and tkinter (Debian: python3-tk)",
     )

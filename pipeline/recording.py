@@ -18,6 +18,7 @@ from fusion.fuser import Fuser, PoolingName
 from pipeline.assemble import PairStream, open_pairs
 from pipeline.live_pairs import LivePairStream
 from pipeline.outputs import check_output_folder, prepare_output_folder
+from pipeline.overlay import Overlay
 from pipeline.progress import Progress
 from pipeline.run_outputs import (
     RESULTS_NAME,
@@ -31,6 +32,7 @@ from pipeline.run_outputs import (
 from pipeline.settings import StreamSettings
 from pipeline.sinks.summary import RunStatistics, library_versions, timing_fields, write_json
 from pipeline.sinks.truth import TruthSink
+from pipeline.sinks.window import WindowSink
 from pipeline.sources.synthetic import SyntheticScene, SyntheticSource
 from pipeline.stream import PairProcessor, in_real_time, run_stream
 from pipeline.telemetry import Telemetry
@@ -52,6 +54,15 @@ class _Targets:
 
     boxes: tuple[Box, ...]
     truth: Truth | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Watchers:
+    """Those who see the run while it goes on: its telemetry, and a page and a window where they are wanted."""
+
+    telemetry: Telemetry
+    page: LivePage | None
+    window: WindowSink | None
 
 
 def record_stream(
@@ -90,6 +101,9 @@ def record_stream(
 
             page = opened.enter_context(closing(open_page(settings, pairs, folder, telemetry)))
             say(f"watch and steer at {page.url}")
+        window = None
+        if settings.window:
+            window = opened.enter_context(closing(WindowSink(Overlay(settings.overlay, settings.title), stop.set)))
         targets = _targets(settings, pairs)
         if not targets.boxes and settings.tracking.method != "none" and page is None:
             say("no --box given and no ground truth: fusing without tracking")
@@ -106,7 +120,7 @@ def record_stream(
                 stop=stop,
                 build_fuser=lambda choice: _build_fuser(settings, choice.method, choice.pooling),
             )
-        return _run(settings, pairs, processor, targets, folder, stop, say, telemetry, page)
+        return _run(settings, pairs, processor, targets, folder, stop, say, _Watchers(telemetry, page, window))
 
 
 def _run(
@@ -117,12 +131,12 @@ def _run(
     folder: Path,
     stop: threading.Event,
     say: Callable[[str], None],
-    telemetry: Telemetry,
-    page: LivePage | None,
+    watchers: _Watchers,
 ) -> dict[str, Any]:
+    page = watchers.page
     announcer = Announcer(pairs, say, page)
     live = settings.source.live if settings.live is None else settings.live
-    statistics = RunStatistics(telemetry=telemetry)
+    statistics = RunStatistics(telemetry=watchers.telemetry)
     truth = TruthSink(targets.truth) if targets.truth else None
     total = min(filter(None, (pairs.info.length, settings.recording.max_pairs)), default=None)
     begin_s = time.perf_counter()
@@ -132,11 +146,11 @@ def _run(
     stopped = StoppedRecording(say, page)
     try:
         with ExitStack() as ending, _brisk_threads(live):
-            sinks = open_sinks(settings, pairs, folder, telemetry, page, stopped, ending)
+            sinks = open_sinks(settings, pairs, folder, watchers.telemetry, page, stopped, ending)
             run_stream(
                 in_real_time(pairs) if live and not settings.source.live else pairs,
                 processor,
-                [*sinks, *([truth] if truth else []), announcer],
+                [*sinks, *([truth] if truth else []), *([watchers.window] if watchers.window else []), announcer],
                 statistics=statistics,
                 stop=stop,
                 progress=ending.enter_context(Progress("pairs", total)),

@@ -105,6 +105,7 @@ class StreamSettings:
         overlay: what is drawn.
         recording: what is written.
         web: the live page.
+        window: show the run in a desktop window.
         engine: ``torch`` or ``onnx``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         live: True drops pairs that come faster than they are processed; False waits; None decides by the source.
@@ -117,6 +118,7 @@ class StreamSettings:
     overlay: OverlayConfig = field(default_factory=OverlayConfig)
     recording: RecordingSettings = field(default_factory=RecordingSettings)
     web: WebSettings = field(default_factory=WebSettings)
+    window: bool = False
     engine: EngineName = "torch"
     device: str = "auto"
     live: bool | None = None

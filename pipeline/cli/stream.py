@@ -38,6 +38,7 @@ _PLACES = {
     "segment_seconds": "recording.segments.segment_s",
     "web": "web.address",
     "token": "web.token",
+    "window": "window",
     "engine": "engine",
     "device": "device",
     "live": "live",
@@ -96,6 +97,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     page = parser.add_argument_group("who may watch")
     page.add_argument(
         "--web", metavar="HOST:PORT", help="serve the live page there, such as 127.0.0.1:8000; port 0 takes a free one"
+    )
+    page.add_argument(
+        "--window", action="store_true", default=None, help="show the run in a window; q in it ends the run"
     )
     page.add_argument(
         "--token",
