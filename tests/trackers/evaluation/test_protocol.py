@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fusion.errors import InputError
 from tests.trackers.evaluation.doubles import NoPictures
 from trackers.evaluation.closed_form import CLOSED_FORMS, ClosedFormTracker
 from trackers.evaluation.dataset import VideoSequence
 from trackers.evaluation.layouts import read_dataset
-from trackers.evaluation.protocol import RunOptions, run_sequence, runs_suffice
+from trackers.evaluation.overlap import overlaps
+from trackers.evaluation.protocol import RunOptions, run_sequence, runs_suffice, surely_overlap
 from trackers.evaluation.regions import regions_from_rows
 from trackers.evaluation.results import read_trajectory, result_file, trajectory_from_rows
 
@@ -95,6 +98,18 @@ def test_in_real_time_frames_that_come_too_early_are_never_seen() -> None:
     # Frame 2 is not ready before frame 3 arrives, 3 is not seen, and 4 is seen after its answer is known.
     assert xs == [None, 11.25, 11.25, 11.25, 12.5, 13.75, 15.0]
     assert [seconds > 0 for seconds in run.seconds] == [True, True, True, False, False, True, True]
+
+
+coordinate = st.integers(-100, 900).map(lambda number: number / 8)
+rectangle = st.tuples(coordinate, coordinate, *[st.integers(0, 300).map(lambda number: number / 8)] * 2)
+
+
+@settings(deadline=None, derandomize=True)
+@given(rectangle, rectangle)
+def test_the_short_cut_never_hides_a_loss(first: tuple[float, ...], second: tuple[float, ...]) -> None:
+    if surely_overlap(first, second, (100, 80)):
+        both = [regions_from_rows([box]) for box in (first, second)]
+        assert overlaps(*both, bounds_wh=(100, 80), rule="toolkit")[0] > 0
 
 
 def test_wrong_options() -> None:
