@@ -56,7 +56,8 @@ class TrackingSettings:
         method: name of the tracker, or ``none``.
         weights: file in place of the tracker's own weights.
         modality: which pictures the tracker looks at.
-        strategy: how the tracker fuses the features of the two pictures, see ``trackers.factory.STRATEGIES``.
+        strategy: how the tracker fuses the features of the two pictures, see ``trackers.factory.STRATEGIES``;
+            None takes what suits the tracker best.
         overrides: fields of the tracker's own configuration that differ from its preset.
         boxes: the targets in the first pair, each ``[x, y, w, h]`` in pixels of the visible picture.
     """
@@ -64,7 +65,7 @@ class TrackingSettings:
     method: str = "siamrpn-lite"
     weights: Path | None = None
     modality: Modality = Modality.FUSED
-    strategy: str = "paper"
+    strategy: str | None = None
     overrides: dict[str, bool | int | float | str] = field(default_factory=dict)
     boxes: tuple[tuple[float, float, float, float], ...] = ()
 

@@ -73,7 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     target.add_argument("--tracker", metavar="NAME", help="tracker, or none (default: siamrpn-lite)")
     target.add_argument(
-        "--strategy", metavar="NAME", help="how the tracker fuses features: paper, authors, nestfuse, mean or gate"
+        "--strategy",
+        metavar="NAME",
+        help="how the tracker fuses features: paper, authors, nestfuse, mean, gate or adaptive",
     )
     target.add_argument("--modality", choices=("fused", "rgb", "ir"), help="what the tracker looks at (default: fused)")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.frames import StreamResult
-from trackers.state import TrackState
+from trackers.state import Modality, TrackState
 
 # Lines that a target added on an earlier pair may still be written into: at 30 pairs a second half a minute.
 _AMENDABLE = 1024
@@ -104,6 +104,8 @@ def _target_fields(states: Mapping[int, TrackState]) -> list[dict[str, Any]]:
             "box": [round(float(value), 3) for value in state.box.as_tuple()],
             "score": round(float(state.score), 4),
             "state": state.status.value,
+            # Said where one eye alone was used: asked for, or because the other is missing, dark, frozen or saturated.
+            **({} if state.seen_in is Modality.FUSED else {"seen_in": state.seen_in.value}),
         }
         for target, state in sorted(states.items())
     ]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pipeline.sinks.summary import RunStatistics, percentiles, timing_fields, wr
 from pipeline.sinks.video import VideoWriter
 from tests.pipeline.doubles import make_pair
 from trackers.box import Box
-from trackers.state import TrackState, TrackStatus
+from trackers.state import Modality, TrackState, TrackStatus
 
 
 def decode(path: Path) -> list[av.VideoFrame]:
@@ -101,6 +102,15 @@ def test_a_line_has_the_fields_of_the_contract(tmp_path: Path) -> None:
     assert line["targets"][0] == {"id": 1, "box": [1.235, 2.0, 3.0, 4.0], "score": 0.9877, "state": "uncertain"}
     assert [target["id"] for target in line["targets"]] == [1, 2]
     assert line["stage_ms"] == {"decode": 1.235, "fuse": 2.0, "track": 0.5}
+
+
+def test_a_line_says_which_eye_alone_found_a_target(tmp_path: Path) -> None:
+    whole = result(0)
+    alone = replace(whole, states={1: replace(whole.states[1], seen_in=Modality.IR), 2: whole.states[2]})
+    with ResultsWriter(tmp_path / "r.jsonl") as writer:
+        writer.write(alone)
+    targets = json.loads((tmp_path / "r.jsonl").read_text())["targets"]
+    assert [target.get("seen_in") for target in targets] == ["ir", None]
 
 
 def test_percentiles_of_nothing_are_nothing() -> None:
