@@ -107,8 +107,9 @@ def test_a_line_has_the_fields_of_the_contract(tmp_path: Path) -> None:
 def test_a_line_says_which_eye_alone_found_a_target(tmp_path: Path) -> None:
     whole = result(0)
     alone = replace(whole, states={1: replace(whole.states[1], seen_in=Modality.IR), 2: whole.states[2]})
-    with ResultsWriter(tmp_path / "r.jsonl") as writer:
-        writer.write(alone)
+    writer = ResultsWriter(tmp_path / "r.jsonl")
+    writer.write(alone)
+    writer.close()
     targets = json.loads((tmp_path / "r.jsonl").read_text())["targets"]
     assert [target.get("seen_in") for target in targets] == ["ir", None]
 
