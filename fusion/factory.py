@@ -33,10 +33,12 @@ from fusion.tensor_method import TensorMethod
 from fusion.weight_store import WeightRecipe, require_weights
 
 _REPOSITORY = "Official models: github.com/"
-_AUIF = _REPOSITORY + "Zhaozixiang1228/IVIF-AUIF-Net, folder Models (three files; give the folder)."
-_DIDFUSE = _REPOSITORY + "Zhaozixiang1228/DIDFuse, folder Models (two files; give the folder)."
-_DENSEFUSE = _REPOSITORY + "hli1221/densefuse-pytorch, models/densefuse_gray.model."
-_IFCNN = _REPOSITORY + "uzeful/IFCNN, Code/snapshots/IFCNN-{}.pth."
+_AUIF = (
+    _REPOSITORY + "Zhaozixiang1228/IVIF-AUIF-Net, folder Models (three files; give the folder); 'weights fetch auif'."
+)
+_DIDFUSE = _REPOSITORY + "Zhaozixiang1228/DIDFuse, folder Models (two files; give the folder); 'weights fetch didfuse'."
+_DENSEFUSE = _REPOSITORY + "hli1221/densefuse-pytorch, models/densefuse_gray.model; 'weights fetch densefuse'."
+_IFCNN = _REPOSITORY + "uzeful/IFCNN, Code/snapshots/IFCNN-{}.pth; 'weights fetch {}'."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,7 @@ def _ifcnn(name: str, rule: IfcnnRule) -> MethodRecipe:
             device=given.device,
         )
 
-    return MethodRecipe(build=build, weights=name, origin=_IFCNN.format(rule.upper()))
+    return MethodRecipe(build=build, weights=name, origin=_IFCNN.format(rule.upper(), name))
 
 
 _RECIPES: Mapping[str, MethodRecipe] = MappingProxyType(

@@ -46,7 +46,9 @@ plain mean, the network's own learned gate where it has one, or each modality an
 well each has told the target from its surroundings."""
 
 _PYSOT_ORIGIN = "PySOT's model zoo (github.com/STVIR/pysot) has it as model.pth."
-_NANO_ORIGIN = "It is in github.com/HonglinChu/SiamTrackers, NanoTrack/models/pretrained (Apache-2.0)."
+_NANO_ORIGIN = (
+    "It is in github.com/HonglinChu/SiamTrackers, NanoTrack/models/pretrained (Apache-2.0); 'weights fetch {}'."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +90,13 @@ _ENTRIES: dict[str, _Entry] = {
     "nanotrack": _Entry(
         build=lambda state: NanoTrack(2),
         load=_load_nano,
-        origin=f"nanotrackv2.pth: {_NANO_ORIGIN}",
+        origin=f"nanotrackv2.pth: {_NANO_ORIGIN.format('nanotrack')}",
         strategy="adaptive",
     ),
     "nanotrack-v3": _Entry(
         build=lambda state: NanoTrack(3),
         load=_load_nano,
-        origin=f"nanotrackv3.pth: {_NANO_ORIGIN}",
+        origin=f"nanotrackv3.pth: {_NANO_ORIGIN.format('nanotrack-v3')}",
         strategy="adaptive",
     ),
 }

@@ -50,8 +50,10 @@ def test_an_imported_checkpoint_is_listed_and_verified(
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["weights"], "list|verify|import"),
+        (["weights"], "list|verify|fetch|import"),
         (["weights", "import", "absent.pth", "--as", "nestfuse"], "absent.pth"),
+        (["weights", "fetch", "siamrpn-r50"], "no public origin"),
+        (["weights", "fetch", "nanotrak"], "did you mean nanotrack"),
         (["weights", "import", __file__, "--as", "nestfuse"], "test_small_commands.py"),
         (["weights", "import", __file__, "--as", "nestfus"], "nestfuse"),
         (["train-fuser", "--images", "absent", "--out", "x"], "absent"),
