@@ -122,10 +122,14 @@ class NestFuse(nn.Module):
 
 
 def upsample_to(coarse: Tensor, fine: Tensor) -> Tensor:
-    """Double ``coarse`` (nearest) and mirror a missing last row or column of the size of ``fine``."""
-    doubled = functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
-    rows, columns = fine.shape[2] - doubled.shape[2], fine.shape[3] - doubled.shape[3]
-    return functional.pad(doubled, (0, columns, 0, rows), mode="reflect") if rows or columns else doubled
+    """Double ``coarse`` (nearest); where the size of ``fine`` is odd, mirror the missing last row or column.
+
+    The mirrored row of a doubled map is its last coarse row again. Said so, and not by the difference of the sizes, the
+    sizes stay free when the network is exported.
+    """
+    edged = functional.pad(coarse, (0, 1, 0, 1), mode="replicate")
+    doubled = functional.interpolate(edged, scale_factor=2.0, mode="nearest")
+    return doubled[:, :, : fine.shape[2], : fine.shape[3]]
 
 
 @torch.no_grad()
