@@ -16,7 +16,9 @@ from fusion.errors import InputError, RunError
 from fusion.factory import build_fuser
 from fusion.fuser import Fuser, PoolingName
 from pipeline.assemble import PairStream, open_pairs
+from pipeline.health import SourceWatch
 from pipeline.live_pairs import LivePairStream
+from pipeline.open_telemetry import CollectorLink
 from pipeline.outputs import check_output_folder, prepare_output_folder
 from pipeline.overlay import Overlay
 from pipeline.progress import Progress
@@ -95,6 +97,9 @@ def record_stream(
         settings = _with_usable_modality(settings, pairs, say)
         check_output_folder(folder, overwrite=overwrite)
         telemetry = Telemetry()
+        if settings.collector is not None:
+            link = CollectorLink(settings.collector, telemetry=telemetry, health=SourceWatch(pairs).health)
+            opened.enter_context(closing(link))
         page = None
         if settings.web.address is not None:
             from pipeline.web.page import open_page  # only runs with a page pay for the server

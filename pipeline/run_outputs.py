@@ -95,7 +95,7 @@ def open_sinks(
     wants_log = settings.recording.telemetry
     if wants_log or (wants_log is None and (page is not None or settings.source.live)):
         sinks.append(TelemetrySink(telemetry, TelemetryLog(folder / TELEMETRY_NAME), SourceWatch(pairs).health))
-    elif page is not None:
+    else:
         sinks.append(TelemetrySink(telemetry))
     return sinks
 

@@ -107,6 +107,7 @@ class StreamSettings:
         recording: what is written.
         web: the live page.
         window: show the run in a desktop window.
+        collector: address of an OpenTelemetry collector that is sent the run's numbers (OTLP over HTTP).
         engine: ``torch`` or ``onnx``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         live: True drops pairs that come faster than they are processed; False waits; None decides by the source.
@@ -120,6 +121,7 @@ class StreamSettings:
     recording: RecordingSettings = field(default_factory=RecordingSettings)
     web: WebSettings = field(default_factory=WebSettings)
     window: bool = False
+    collector: str | None = None
     engine: EngineName = "torch"
     device: str = "auto"
     live: bool | None = None
