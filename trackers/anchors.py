@@ -74,7 +74,9 @@ def decode_anchors(deltas: Tensor, layout: AnchorLayout) -> Tensor:
     Returns:
         (B, 4, A, H, W) ``cx, cy, w, h`` with ``cx = dx * w_a + cx_a`` and ``w = exp(dw) * w_a``.
     """
-    batch, _, rows, columns = deltas.shape
+    batch, _, *sides = deltas.shape
+    # Plain numbers also while a graph is traced for export, where sides are tensors.
+    rows, columns = (int(side) for side in sides)
     grid = _grid_tensor(layout, rows, columns, deltas.device).to(deltas.dtype)
     shaped = deltas.view(batch, 4, layout.count, rows, columns)
     centers = shaped[:, :2] * grid[2:] + grid[:2]
@@ -92,7 +94,7 @@ def decode_points(distances: Tensor, stride_px: int) -> Tensor:
         (B, 4, 1, H, W) ``cx, cy, w, h``.
     """
     left, top, right, bottom = distances.unbind(1)
-    rows, columns = distances.shape[2:]
+    rows, columns = (int(side) for side in distances.shape[2:])
     x = torch.from_numpy(cell_offsets(columns, stride_px)).to(distances)
     y = torch.from_numpy(cell_offsets(rows, stride_px)).to(distances)[:, None]
     edges = (x - left, y - top, x + right, y + bottom)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -11,6 +12,8 @@ def depthwise_correlation(search: Tensor, kernel: Tensor, padding: int = 0) -> T
 
     No flip, zero padding on all sides: (B, C, H - k + 1 + 2 padding, W - k + 1 + 2 padding). Source: SiamRPN++.
     """
+    if torch.onnx.is_in_onnx_export():
+        return shifted_correlation(search, kernel, padding)
     batch, channels, height, width = search.shape
     size = kernel.shape[-1]
     result = functional.conv2d(
@@ -20,6 +23,25 @@ def depthwise_correlation(search: Tensor, kernel: Tensor, padding: int = 0) -> T
         groups=batch * channels,
     )
     return result.reshape(batch, channels, *result.shape[2:])
+
+
+def shifted_correlation(search: Tensor, kernel: Tensor, padding: int = 0) -> Tensor:
+    """The same as :func:`depthwise_correlation` without a convolution: k x k shifted products, summed.
+
+    For exported graphs: many engines want a convolution's weights to be constants, and here they are an input.
+    """
+    size = int(kernel.shape[-1])
+    search = functional.pad(search, (padding,) * 4)
+    rows, columns = (int(side) - size + 1 for side in search.shape[2:])
+    products = [
+        search[:, :, y : y + rows, x : x + columns] * kernel[:, :, y : y + 1, x : x + 1]
+        for y in range(size)
+        for x in range(size)
+    ]
+    total = products[0]
+    for product in products[1:]:
+        total = total + product
+    return total
 
 
 def pixelwise_correlation(search: Tensor, kernel: Tensor) -> Tensor:
