@@ -146,6 +146,7 @@ def test_the_token_in_the_address_is_turned_into_a_cookie_once(tmp_path: Path) -
         assert TOKEN not in cookie
         session = cookie.partition(";")[0]
         assert rig.request("/", headers={"Cookie": session}).status == 200
+        assert rig.request("/", headers={"Cookie": f'odd[name]="; {session}; other=1'}).status == 200
         with rig.watch(additional_headers={"Cookie": session}) as viewer:
             viewer.picture()
         login = rig.request("/login", method="POST", body="token=correct+horse+battery")
