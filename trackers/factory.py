@@ -73,7 +73,7 @@ _ENTRIES: dict[str, _Entry] = {
         build=lambda state: LiteNetwork(),
         load=_load_plain,
         gated=True,
-        strategy="adaptive",
+        strategy="gate",
         origin="It ships with the program; 'train-tracker --tracker siamrpn-lite' makes others.",
     ),
     "siamrpn-alex": _Entry(
