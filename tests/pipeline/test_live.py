@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace, Iterator
 
 import numpy as np
 import pytest
@@ -102,7 +103,9 @@ def test_a_jump_of_the_clock_begins_an_epoch_and_times_go_on() -> None:
 
 
 def test_a_stall_is_seen_and_survived() -> None:
-    with RtspServer() as server, open_camera(server) as source:
+    # The read must outlast the watchdog, or the connection is given up before anyone can see the stall.
+    patient = replace(QUICK, watchdog_s=0.2, read_timeout_s=0.8, give_up_s=10.0)
+    with RtspServer() as server, open_camera(server, patient) as source:
         server.faults.stall = True
         wait_for(lambda: source.health().state is LiveState.STALLED)
         wait_for(lambda: source.health().state is LiveState.RECONNECTING)
