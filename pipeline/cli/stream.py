@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     target.add_argument("--modality", choices=("fused", "rgb", "ir"), help="what the tracker looks at (default: fused)")
 
     fusion = parser.add_argument_group("how to fuse")
-    fusion.add_argument("--fuser", metavar="NAME", help="fusion method, or none (default: nestfuse)")
+    fusion.add_argument("--fuser", metavar="NAME", help="fusion method, or none (default: nestfuse-lite)")
     add_fusion_options(fusion, range_default="smooth")
 
     output = parser.add_argument_group("what comes out")
