@@ -22,7 +22,7 @@ class FusionSettings:
     """How pictures are fused.
 
     Attributes:
-        method: name of the fusion method, or ``none``; by default the small NestFuse, which keeps up with video on a CPU.
+        method: name of the fusion method, or ``none``; the small NestFuse keeps up with video on a CPU.
         mode: how it combines features, see ``fusion.fuser.FUSION_MODES``; None is the published setting.
         weights: file in place of the method's own weights.
         pooling: channel pooling of the attention strategy.
