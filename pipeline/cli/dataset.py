@@ -9,7 +9,8 @@ from pathlib import Path
 NAME = "dataset"
 HELP = "check a tracking dataset, or fetch one"
 
-_WHERE = "the page of the VOT2019 challenge's datasets names the description.json of VOT-RGBTIR2019"
+# As the dataset page in the source of the challenge's website (github.com/votchallenge/website) names it.
+_ADDRESS = "http://data.votchallenge.net/vot2019/rgbtir/meta/description.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fetch = actions.add_parser("fetch", help="download, resume, verify")
     fetch.add_argument("name", choices=("vot-rgbt2019",), help="which dataset")
     fetch.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to fill")
-    fetch.add_argument("--url", metavar="URL", help=f"address of its description.json ({_WHERE})")
+    fetch.add_argument(
+        "--url",
+        default=_ADDRESS,
+        metavar="URL",
+        help="its description.json, here or on a mirror (default: %(default)s)",
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -52,12 +58,9 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from fusion.errors import InputError
     from trackers.evaluation.benchmarks import benchmark
     from trackers.evaluation.fetch import fetch_dataset
 
-    if not arguments.url:
-        raise InputError(f"--url is needed: {_WHERE}")
     expected = benchmark(arguments.name).sequences
     summary = fetch_dataset(
         arguments.url, arguments.out, expected=expected, say=lambda text: print(text, file=sys.stderr, flush=True)
