@@ -6,8 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from pipeline.frames import Frame, FramePair, PairStatus
 from pipeline.pairing import PairedFrames, Pairer, PairerConfig, PairingStats, pair_offline
 from pipeline.registration import Registrar
 from pipeline.sources import Role, Source, SourceInfo, SourceOptions, is_live, open_sequence, open_source
+from pipeline.sources.base import Closing
 from pipeline.sources.images import ImageListSource
 from pipeline.sources.live_state import LiveConfig
 from pipeline.thermal import ThermalConfig, ThermalDisplay
@@ -147,7 +147,7 @@ class PairBuilder:
         return self._display.apply(warped), warped if warped.dtype == np.uint16 else None
 
 
-class PairStream:
+class PairStream(Closing):
     """Recorded pairs, one for every reference frame; use as a context manager.
 
     Iterate once. Reading is deterministic: the same files give the same pairs.
@@ -274,19 +274,6 @@ class PairStream:
         for source in (self.visible, self.thermal):
             if source is not None:
                 source.close()
-
-    def __enter__(self) -> Self:
-        """Nothing to do: the sources are open from construction."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
 
 def open_pairs(config: PairSourceConfig) -> PairStream:

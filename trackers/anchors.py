@@ -109,4 +109,6 @@ def decode_points(distances: Tensor, stride_px: int) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _grid_tensor(layout: AnchorLayout, rows: int, columns: int, device: torch.device) -> Tensor:
-    return torch.from_numpy(anchor_grid(layout, rows, columns)).to(device)
+    # Kept for later calls, of which some train: a tensor made in inference mode could not be part of a gradient.
+    with torch.inference_mode(False):
+        return torch.from_numpy(anchor_grid(layout, rows, columns)).to(device)

@@ -92,29 +92,23 @@ class Pose:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Actor:
-    """Something that moves.
+class Figure:
+    """Something that can be placed in the scene.
 
     Attributes:
         name: what it is.
         sprites: its poses in order of the gait.
         sprite_height: height in sprite pixels.
-        path: time in seconds to where it is.
         light: place of a head light relative to the foot, in heights, for a sprite looking right; None without.
     """
 
     name: str
     sprites: Sequence[Sprite]
     sprite_height: float
-    path: Callable[[float], Placement]
     light: tuple[float, float] | None = None
 
-    def pose(self, time_s: float) -> Pose:
-        """The actor at a moment."""
-        return self.pose_at(self.path(time_s))
-
     def pose_at(self, place: Placement) -> Pose:
-        """The actor at a place."""
+        """The figure at a place."""
         sprite = self.sprites[int(place.phase * len(self.sprites)) % len(self.sprites)]
         scale = place.height / self.sprite_height
         across = -scale if place.faces_left else scale
@@ -131,6 +125,21 @@ class Actor:
             depth=y,
             lights=lights,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Actor(Figure):
+    """A figure that moves by itself.
+
+    Attributes:
+        path: time in seconds to where it is.
+    """
+
+    path: Callable[[float], Placement]
+
+    def pose(self, time_s: float) -> Pose:
+        """The actor at a moment."""
+        return self.pose_at(self.path(time_s))
 
 
 def apparent_height(metres: float, foot_y: float, picture_height: int) -> float:
@@ -151,21 +160,18 @@ def make_actors(size_wh: tuple[int, int], rng: np.random.Generator) -> tuple[Act
     )
 
 
-def make_cover(size_wh: tuple[int, int], rng: np.random.Generator) -> Actor:
+def make_cover(size_wh: tuple[int, int], rng: np.random.Generator) -> Figure:
     """The bus that hides object 0 in scripted occlusions; ``cover_pose`` places it."""
     height = round(apparent_height(3.4, _COVER_FOOT * size_wh[1], size_wh[1]))
     sprite = paint_bus(height, (60, 150, 205), 1.75, rng)
 
-    def nowhere(_time_s: float) -> Placement:
-        raise NotImplementedError("the cover is placed by the target")
-
-    return Actor(name="bus", sprites=[sprite], sprite_height=height, path=nowhere)
+    return Figure(name="bus", sprites=[sprite], sprite_height=height)
 
 
 _COVER_FOOT = 1.07
 
 
-def cover_pose(cover: Actor, target: Pose, from_middle: float, count: int, picture_height: int) -> Pose:
+def cover_pose(cover: Figure, target: Pose, from_middle: float, count: int, picture_height: int) -> Pose:
     """The cover ``from_middle`` frames after the middle of an occlusion of ``count`` frames of ``target``.
 
     Its speed relative to the target is such that it covers it completely in just ``count`` frames.
@@ -177,7 +183,7 @@ def cover_pose(cover: Actor, target: Pose, from_middle: float, count: int, pictu
     return cover.pose_at(Placement(foot_xy=(center_x, foot_y), height=cover.sprite_height, faces_left=False, phase=0.0))
 
 
-def cover_reach(cover: Actor, picture_width: int) -> float:
+def cover_reach(cover: Figure, picture_width: int) -> float:
     """Distance of the cover's middle from the picture's middle beyond which it is out of sight, in pixels."""
     return (cover.sprites[0].box[2] + picture_width) / 2 + 16
 

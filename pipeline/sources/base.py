@@ -110,8 +110,28 @@ class Source(Protocol):
         ...
 
 
-class RecordedSource:
-    """Base of sources that read files: context management and the list of warnings."""
+class Closing:
+    """Context management of what is open from construction: leaving the block closes it."""
+
+    def close(self) -> None:
+        """Release files and devices; safe to call twice."""
+
+    def __enter__(self) -> Self:
+        """Nothing to do: it is open from construction."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+class RecordedSource(Closing):
+    """Base of sources that read files: what was known on opening, and the list of warnings."""
 
     def __init__(self, info: SourceInfo) -> None:
         self._info = info
@@ -131,19 +151,3 @@ class RecordedSource:
         """Record a warning once."""
         if message not in self._warnings:
             self._warnings.append(message)
-
-    def close(self) -> None:
-        """Release files; safe to call twice."""
-
-    def __enter__(self) -> Self:
-        """Nothing to do: a source is open from construction."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()

@@ -6,8 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import cv2  # noqa: F401  # isort: skip  (before av: cv2 windows hang when av was loaded first)
@@ -21,7 +20,7 @@ from av.video.stream import VideoStream
 from fusion.errors import InputError, RunError
 from pipeline.clock import ClockMapper
 from pipeline.frames import Frame
-from pipeline.sources.base import Role, SourceInfo, SourceOptions
+from pipeline.sources.base import Closing, Role, SourceInfo, SourceOptions
 from pipeline.sources.inbox import Inbox
 from pipeline.sources.live_state import LiveConfig, LiveHealth, LiveState
 from pipeline.sources.profile import ThermalProfile, read_profile
@@ -46,7 +45,7 @@ class Opener(Protocol):
         ...
 
 
-class LiveSource:
+class LiveSource(Closing):
     """A camera or network stream. Frames go to an inbox; iteration takes them from there.
 
     Time stamps are mapped to the host's monotonic clock by the lower envelope of their delays. The thread is a daemon
@@ -149,19 +148,6 @@ class LiveSource:
         self.inbox.wake()
         if self._thread is not threading.current_thread():
             self._thread.join(0.5)
-
-    def __enter__(self) -> Self:
-        """Nothing to do: a source is open from construction."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
     def _await_first(self) -> None:
         self._first.wait(min(_WAIT_FOR_FIRST_S, self._config.give_up_s))

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trackers.anchors import AnchorLayout, decode_anchors
 from trackers.networks.correlation import depthwise_correlation
 from trackers.networks.interface import Features, Response
 from trackers.networks.mobilenetv3 import NanoBackbone
 
 MAP_SIZE = 25
-ANCHOR_PX = 64.0
-STRIDE_PX = 8.0
+ANCHORS = AnchorLayout(ratios=(1.0,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,12 +261,9 @@ def as_response(logits: Tensor, deltas: Tensor) -> Response:
 
 def decode_deltas(deltas: Tensor) -> Tensor:
     """Boxes cx, cy, w, h in crop pixels from the crop's centre, (B, 4, H, W), from deltas of the same shape."""
-    size = deltas.shape[-1]
-    axis = (torch.arange(size, dtype=deltas.dtype, device=deltas.device) - size // 2) * STRIDE_PX
-    points = torch.stack([axis[None, :].expand(size, size), axis[:, None].expand(size, size)])
-    centers = deltas[:, :2] * ANCHOR_PX + points
     # The clamp keeps a wild regression of an untrained or half-precision network finite: 1.2 to 780 px.
-    return torch.cat([centers, deltas[:, 2:].clamp(-4.0, 2.5).exp() * ANCHOR_PX], dim=1)
+    bounded = torch.cat([deltas[:, :2], deltas[:, 2:].clamp(-4.0, 2.5)], dim=1)
+    return decode_anchors(bounded, ANCHORS)[:, :, 0]
 
 
 def _center(features: Tensor, size: int) -> Tensor:

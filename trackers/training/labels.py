@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trackers.networks.lite import STRIDE_PX, decode_deltas
+from trackers.networks.lite import ANCHORS, decode_deltas
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class HeadLoss:
 
 def map_points(size: int) -> Tensor:
     """Places of a ``size`` x ``size`` map in crop pixels from the centre: (2, size, size), x then y."""
-    axis = (torch.arange(size, dtype=torch.float32) - size // 2) * STRIDE_PX
+    axis = (torch.arange(size, dtype=torch.float32) - size // 2) * ANCHORS.stride_px
     return torch.stack([axis[None, :].expand(size, size), axis[:, None].expand(size, size)])
 
 
@@ -43,7 +43,7 @@ def ellipse_labels(boxes: Tensor, size: int) -> Tensor:
     offset = points - boxes[:, :2, None, None]
     half = boxes[:, 2:, None, None].clamp(min=1e-3) / 2
     radius = ((offset / half) ** 2).sum(dim=1)
-    inner = ((offset / (half / 2).clamp(min=STRIDE_PX * 0.75)) ** 2).sum(dim=1)
+    inner = ((offset / (half / 2).clamp(min=ANCHORS.stride_px * 0.75)) ** 2).sum(dim=1)
     labels = torch.where(inner <= 1, 1, torch.where(radius > 1, 0, -1))
     absent = (boxes[:, 2] <= 0)[:, None, None]
     return torch.where(absent, torch.zeros_like(labels), labels)
