@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 from fusion.fuser import PoolingName
 from pipeline.frames import StreamResult
 from trackers.box import Box
+from trackers.state import Modality
 
 # More than anybody can ask between two pairs; what comes beyond is refused, so memory stays bounded.
 _MOST_WAITING = 64
@@ -61,24 +62,37 @@ class RunState:
     """What of the run can be changed, as it is now.
 
     Attributes:
-        title: names of the methods, for people.
         fusion: the fusion at work; None when the run fuses nothing.
         switching: the fusion that is being loaded to take over.
         methods: fusion methods that can be chosen.
         tracker: name of the tracker; None when no target can be followed.
+        modality: which pictures the tracker looks at.
         paused: no pair is processed.
         recording: the fused picture is being recorded; None when this run cannot switch it.
         live: pairs come in real time and may be dropped.
     """
 
-    title: str = ""
     fusion: FusionChoice | None = None
     switching: FusionChoice | None = None
     methods: tuple[str, ...] = ()
     tracker: str | None = None
+    modality: Modality = Modality.FUSED
     paused: bool = False
     recording: bool | None = None
     live: bool = False
+
+    @property
+    def title(self) -> str:
+        """The methods at work, for people."""
+        return run_title(None if self.fusion is None else self.fusion.method, self.tracker, self.modality)
+
+
+def run_title(method: str | None, tracker: str | None, modality: Modality) -> str:
+    """A fusion method and a tracker (None: there is none) in a few words, for overlays and people."""
+    parts = [method or "none"]
+    if tracker is not None:
+        parts.append(f"{tracker} {modality.value}")
+    return " + ".join(parts)
 
 
 EventKind = Literal["added", "removed", "refused", "fusion", "paused", "recording", "saved", "warning"]

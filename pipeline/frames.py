@@ -93,6 +93,7 @@ class StreamResult:
         dropped: frames thrown away before this pair since the run began.
         backdated: pair index to states by target id, of targets that were added on earlier pairs since the last
             result.
+        title: names of the methods that made it, where they can change during the run.
     """
 
     pair: FramePair
@@ -101,3 +102,4 @@ class StreamResult:
     stage_ms: dict[str, float] = field(default_factory=dict)
     dropped: int = 0
     backdated: dict[int, dict[int, TrackState]] = field(default_factory=dict)
+    title: str | None = None

@@ -78,7 +78,7 @@ class InteractiveProcessor(PairProcessor):
             self._control.wait(_PAUSE_STEP_S)
             self._obey()
         self._adopt_fuser()
-        result = super().process(pair, decode_ms, dropped)
+        result = replace(super().process(pair, decode_ms, dropped), title=self._control.state.title)
         if self._backdated:
             result = replace(result, backdated=self._backdated)
             self._backdated = {}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion.errors import InputError
-from pipeline.frames import FramePair, PairStatus, StreamResult
+from pipeline.frames import PairStatus, StreamResult
 from pipeline.thermal import PaletteName, colorize
 from trackers.box import Box, iou
 from trackers.state import TrackState, TrackStatus
@@ -59,7 +59,7 @@ class Overlay:
 
     Args:
         config: what is shown.
-        title: name of the methods, shown in the status line.
+        title: names of the methods, shown in the status line where a result has none of its own.
     """
 
     def __init__(self, config: OverlayConfig, title: str) -> None:
@@ -75,7 +75,7 @@ class Overlay:
         for target, state in result.states.items():
             _draw_target(picture, target, state)
         if self._config.status_line:
-            self._draw_status_line(picture, result.pair, frames_per_s)
+            self._draw_status_line(picture, result, frames_per_s)
         return picture
 
     def _draw_inset(self, picture: NDArray[np.uint8], result: StreamResult) -> None:
@@ -112,9 +112,9 @@ class Overlay:
         self._corner = min(candidates, key=lambda corner: covered[corner])
         return places[self._corner]
 
-    def _draw_status_line(self, picture: NDArray[np.uint8], pair: FramePair, frames_per_s: float | None) -> None:
-        size = _text_size(picture.shape[0])
-        parts = [self._title, f"{pair.time_s:.2f} s"]
+    def _draw_status_line(self, picture: NDArray[np.uint8], result: StreamResult, frames_per_s: float | None) -> None:
+        pair, size = result.pair, _text_size(picture.shape[0])
+        parts = [result.title or self._title, f"{pair.time_s:.2f} s"]
         if frames_per_s is not None:
             parts.append(f"{frames_per_s:.0f} fps" if frames_per_s >= 9.5 else f"{frames_per_s:.1f} fps")
         if pair.missing is not None:

@@ -9,6 +9,7 @@ from typing import Literal
 from fusion.errors import InputError
 from fusion.fuser import PoolingName, RangeName, SpatialName, method_in_mode
 from pipeline.assemble import PairSourceConfig
+from pipeline.control import run_title
 from pipeline.overlay import OverlayConfig
 from pipeline.sinks.recorder import SegmentConfig
 from pipeline.web.settings import WebSettings
@@ -130,7 +131,5 @@ class StreamSettings:
     @property
     def title(self) -> str:
         """The methods at work, for overlays and people."""
-        parts = [self.fusion.full_method]
-        if self.tracking.method != "none":
-            parts.append(f"{self.tracking.method} {self.tracking.modality.value}")
-        return " + ".join(parts)
+        tracker = None if self.tracking.method == "none" else self.tracking.method
+        return run_title(self.fusion.full_method, tracker, self.tracking.modality)

@@ -113,10 +113,10 @@ def open_page(settings: StreamSettings, pairs: PairStream, folder: Path, telemet
     fusion, tracking = settings.fusion, settings.tracking
     live = settings.source.live if settings.live is None else settings.live
     state = RunState(
-        title=settings.title,
         fusion=None if fusion.method == "none" else FusionChoice(method=fusion.full_method, pooling=fusion.pooling),
         methods=() if fusion.method == "none" else _selectable_methods(fusion.full_method),
         tracker=None if tracking.method == "none" else tracking.method,
+        modality=tracking.modality,
         recording=True,
         live=live,
     )

@@ -41,11 +41,8 @@ from pipeline.web.security import Address, Gate, RateLimit
 from pipeline.web.viewer import CREDIT, Viewer
 from pipeline.web.views import VIEWS, ViewName
 
-_PAGE_FILES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/app.js": ("app.js", "text/javascript; charset=utf-8"),
-    "/style.css": ("style.css", "text/css; charset=utf-8"),
-}
+_STATIC = Path(__file__).parent / "static"
+_PAGE_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 _STALE_S = 10.0
 _CLOSE_GRACE_S = 4.0
 
@@ -67,9 +64,8 @@ class WebServer:
         self._hub = hub
         self._folder = OutputFolder(folder)
         self._commands = RateLimit(rate=8.0, burst=24)
-        static = Path(__file__).parent / "static"
-        self._page = {path: (static / name).read_bytes() for path, (name, _) in _PAGE_FILES.items()}
-        version = hashlib.sha256(b"".join(self._page.values())).hexdigest()[:12]
+        self._page = _page_files()
+        version = hashlib.sha256(b"".join(data for data, _ in self._page.values())).hexdigest()[:12]
         self._hello = json_text({"type": "hello", "version": version, "credit": CREDIT, "views": VIEWS})
         self._socket = _listen(address)
         self.port: int = self._socket.getsockname()[1]
@@ -107,7 +103,7 @@ class WebServer:
         asyncio.run(self._server.serve(sockets=[self._socket]))
 
     def _application(self) -> Starlette:
-        page = [Route(path, self._static, methods=["GET"]) for path in _PAGE_FILES]
+        page = [Route(path, self._static, methods=["GET"]) for path in self._page]
         return Starlette(
             routes=[
                 *page,
@@ -135,8 +131,8 @@ class WebServer:
             self._hub.detach()
 
     async def _static(self, request: Request) -> Response:
-        path = request.url.path
-        return Response(self._page[path], media_type=_PAGE_FILES[path][1], headers={"cache-control": "no-cache"})
+        data, media_type = self._page[request.url.path]
+        return Response(data, media_type=media_type, headers={"cache-control": "no-cache"})
 
     async def _healthz(self, _request: Request) -> Response:
         """200 while results come (or are paused on purpose), 503 when none came for long."""
@@ -207,6 +203,13 @@ class WebServer:
 
     async def _websocket(self, socket: WebSocket) -> None:
         await Viewer(socket, self._hub, self._folder, self._hello).serve()
+
+
+def _page_files() -> dict[str, tuple[bytes, str]]:
+    """The page's own files by the path they are served under, each with its media type."""
+    files = {f"/{file.name}": file for file in sorted(_STATIC.iterdir()) if file.suffix in _PAGE_TYPES}
+    files["/"] = files.pop("/index.html")
+    return {path: (file.read_bytes(), f"{_PAGE_TYPES[file.suffix]}; charset=utf-8") for path, file in files.items()}
 
 
 def _asked_view(request: Request) -> ViewName | None:

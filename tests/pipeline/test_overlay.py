@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -35,6 +37,14 @@ def test_the_input_picture_is_left_alone() -> None:
     assert drawn.shape == before.shape
     assert not np.array_equal(drawn, before)
     assert np.array_equal(given_result.fused_bgr, before)
+
+
+def test_the_status_line_names_the_methods_that_made_the_result() -> None:
+    overlay = Overlay(OverlayConfig(inset=False), "average")
+    given_result = result(320, 240)
+    other = Overlay(OverlayConfig(inset=False), "laplacian").draw(given_result)
+    assert not np.array_equal(overlay.draw(given_result), other)
+    assert np.array_equal(overlay.draw(replace(given_result, title="laplacian")), other)
 
 
 @pytest.mark.parametrize(

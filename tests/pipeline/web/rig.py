@@ -85,7 +85,6 @@ class Rig:
         self.folder = folder
         self.token = token
         state = RunState(
-            title="average + identity",
             fusion=FusionChoice(method="average"),
             methods=("average", "black", "without weights"),
             tracker="identity",

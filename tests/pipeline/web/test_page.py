@@ -101,6 +101,12 @@ def picture_place(driver: Any) -> dict[str, float]:
     return place
 
 
+def shown(driver: Any, what: str = "frame") -> Any:
+    """A fact of the picture on the canvas."""
+    value = driver.find_element(By.ID, "picture").get_attribute(f"data-{what}")
+    return value if what == "view" else int(value)
+
+
 def drag(driver: Any, begin_xy: tuple[int, int], end_xy: tuple[int, int]) -> None:
     """Drag the mouse between two points of the page, in its pixels."""
     actions = ActionChains(driver, duration=40)
@@ -162,9 +168,9 @@ def test_the_frame_of_the_box_is_the_one_on_the_screen(tmp_path: Path) -> None:
         actions.w3c_actions.pointer_action.move_to_location(*start)
         actions.w3c_actions.pointer_action.pointer_down()
         actions.perform()
-        seen = driver.execute_script("return shown.header.frame")
+        seen = shown(driver)
         wait_until(lambda: rig.hub.latest is not None and rig.hub.latest.result.pair.index > seen + 30)
-        assert driver.execute_script("return shown.header.frame") == seen
+        assert shown(driver) == seen
         actions = ActionChains(driver, duration=40)
         actions.w3c_actions.pointer_action.move_to_location(start[0] + 90, start[1] + 60)
         actions.w3c_actions.pointer_action.pointer_up()
@@ -172,7 +178,7 @@ def test_the_frame_of_the_box_is_the_one_on_the_screen(tmp_path: Path) -> None:
         wait_until(lambda: any(line["targets"] for line in rig.lines()))
         first = next(line for line in rig.lines() if line["targets"])
         assert first["index"] == seen
-        wait_until(lambda: driver.execute_script("return shown.header.frame") > seen + 30)
+        wait_until(lambda: shown(driver) > seen + 30)
 
 
 def test_views_pause_record_and_keys(tmp_path: Path) -> None:
@@ -181,8 +187,8 @@ def test_views_pause_record_and_keys(tmp_path: Path) -> None:
         body = driver.find_element(By.TAG_NAME, "body")
         for key, view, panels in (("2", "visible", 1), ("3", "thermal", 1), ("5", "tint", 1), ("4", "side", 2)):
             body.send_keys(key)
-            wait_until(lambda view=view: driver.execute_script("return shown.header.view") == view)
-            assert driver.execute_script("return shown.header.panels") == panels
+            wait_until(lambda view=view: shown(driver, "view") == view)
+            assert shown(driver, "panels") == panels
         place = picture_place(driver)
         assert place["w"] / place["h"] == pytest.approx(2 * 320 / 240, rel=0.02)
         # A box on the right picture of two lies in the same pixels as on the left one.
@@ -194,7 +200,7 @@ def test_views_pause_record_and_keys(tmp_path: Path) -> None:
         assert box == pytest.approx([100, 60, 50, 40], abs=1.0)
         keep_screenshot(driver, "desk-side")
         driver.find_element(By.CSS_SELECTOR, "[data-view=fused]").click()
-        wait_until(lambda: driver.execute_script("return shown.header.view") == "fused")
+        wait_until(lambda: shown(driver, "view") == "fused")
 
         body.send_keys(" ")
         wait_for_state(driver, "paused")
@@ -242,8 +248,8 @@ def test_the_page_comes_back_when_the_server_does(tmp_path: Path) -> None:
         with Rig(second_folder, web=f"127.0.0.1:{port}") as rig:
             wait_for_state(driver, "live")
             wait_until(lambda: not driver.find_element(By.ID, "veil").is_displayed())
-            frame = driver.execute_script("return shown.header.frame")
-            wait_until(lambda: driver.execute_script("return shown.header.frame") > frame)
+            frame = shown(driver)
+            wait_until(lambda: shown(driver) > frame)
 
 
 def test_the_page_fits_a_phone(tmp_path: Path) -> None:

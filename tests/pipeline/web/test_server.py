@@ -142,6 +142,8 @@ def test_the_fusion_is_switched_while_the_run_goes_on(tmp_path: Path) -> None:
         heard = viewer.event("fusion")
         assert (heard["method"], heard["pooling"]) == ("black", "nuclear")
         viewer.picture(like=lambda picture: decoded(picture.jpeg).max() == 0)
+        assert rig.hub.latest is not None
+        assert rig.hub.latest.result.title == rig.control.state.title == "black + identity fused"
         assert rig.control.state.switching is None
         for method, reason in (("densefuse", "densefuse"), ("without weights", "no weights for it")):
             viewer.say(type="fusion", method=method, pooling="avg")
