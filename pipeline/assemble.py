@@ -6,24 +6,18 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fusion.errors import InputError
 from pipeline.calibration import Calibration, read_calibration
 from pipeline.frames import Frame, FramePair, PairStatus
+from pipeline.pair_builder import PairBuilder, check_size
 from pipeline.pairing import PairedFrames, Pairer, PairerConfig, PairingStats, pair_offline
-from pipeline.registration import Registrar
 from pipeline.sources import Role, Source, SourceInfo, SourceOptions, is_live, open_sequence, open_source
 from pipeline.sources.base import Closing
 from pipeline.sources.images import ImageListSource
 from pipeline.sources.live_state import LiveConfig
-from pipeline.thermal import ThermalConfig, ThermalDisplay
+from pipeline.thermal import ThermalConfig
 from trackers.box import Box
-
-MIN_SIDE_PX = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,89 +58,6 @@ class PairSourceConfig:
         return any(is_live(uri) for uri in (self.visible, self.thermal) if uri is not None)
 
 
-class PairBuilder:
-    """Makes registered pairs of paired frames: registration, thermal display, and fill-in for what is missing.
-
-    Where one stream has no frame its picture is black and ``FramePair.missing`` says so. A change of a stream's
-    picture size is followed, except with a calibration, which holds for one size only.
-    """
-
-    def __init__(self, calibration: Calibration | None = None, display: ThermalConfig | None = None) -> None:
-        self._calibration = calibration
-        self._display = ThermalDisplay(display)
-        self._registrar: Registrar | None = None
-        self._visible_wh: tuple[int, int] | None = None
-        self._warnings: list[str] = []
-        self._built = 0
-        self.stage_ms: dict[str, float] = {}
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the user should know, one line each."""
-        return tuple(self._warnings)
-
-    def expect_visible(self, size_wh: tuple[int, int]) -> None:
-        """Say the visible size beforehand, for pairs that come before the first visible frame."""
-        self._visible_wh = size_wh
-
-    def build(self, frames: PairedFrames) -> FramePair:
-        """Register and map one pair of frames.
-
-        Raises:
-            InputError: a picture is too small, or its size is not that of the calibration.
-        """
-        begin_s = time.perf_counter()
-        if frames.visible is not None:
-            height, width = frames.visible.image.shape[:2]
-            self._visible_wh = (width, height)
-        warped = None if frames.thermal is None else self._register(frames.thermal.image)
-        registered_s = time.perf_counter()
-        thermal, raw = self._map(frames.thermal, warped)
-        if frames.visible is not None:
-            visible = np.asarray(frames.visible.image, np.uint8)
-        elif thermal is not None:
-            visible = np.zeros((*thermal.shape, 3), np.uint8)
-        else:
-            raise ValueError("a pair needs at least one frame")
-        if thermal is None:
-            thermal = np.zeros(visible.shape[:2], np.uint8)
-        self.stage_ms = {
-            "register": (registered_s - begin_s) * 1e3,
-            "thermal": (time.perf_counter() - registered_s) * 1e3,
-        }
-        index, self._built = self._built, self._built + 1
-        return FramePair(
-            index=index,
-            time_s=(frames.visible or frames.thermal).time_s,  # type: ignore[union-attr]
-            dt_s=frames.dt_s,
-            visible_bgr=visible,
-            thermal=thermal,
-            thermal_raw=raw,
-            status=frames.status,
-            missing="visible" if frames.visible is None else "thermal" if frames.thermal is None else None,
-        )
-
-    def _register(self, thermal: NDArray[Any]) -> NDArray[Any]:
-        thermal_wh = (thermal.shape[1], thermal.shape[0])
-        visible_wh = self._visible_wh or thermal_wh
-        known = self._registrar
-        if known is None or (known.visible_wh, known.thermal_wh) != (visible_wh, thermal_wh):
-            for role, size in (("visible", visible_wh), ("thermal", thermal_wh)):
-                check_size(role, *size)
-            known = self._registrar = Registrar(visible_wh, thermal_wh, self._calibration)
-            if known.warning and known.warning not in self._warnings:
-                self._warnings.append(known.warning)
-        return known(thermal).thermal
-
-    def _map(
-        self, frame: Frame | None, warped: NDArray[Any] | None
-    ) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint16] | None]:
-        if frame is None or warped is None:
-            return None, None
-        self._display.observe(frame.image, frame.time_s)
-        return self._display.apply(warped), warped if warped.dtype == np.uint16 else None
-
-
 class PairStream(Closing):
     """Recorded pairs, one for every reference frame; use as a context manager.
 
@@ -155,6 +66,7 @@ class PairStream(Closing):
     Attributes:
         visible: the visible source, or None.
         thermal: the thermal source, or None.
+        builder: makes the pairs.
         boxes: ground truth of a sequence folder per frame, empty otherwise.
         stage_ms: duration of the stages of the newest pair in milliseconds (decode, register, thermal).
     """
@@ -172,7 +84,7 @@ class PairStream(Closing):
         self.visible, self.thermal, self.boxes = visible, thermal, boxes
         self.stage_ms: dict[str, float] = {}
         self._warnings = warnings
-        self._builder = builder
+        self.builder = builder
         self._pairer = self._make_pairer(pairing)
         self._pairing = pairing
         self._alone = 0
@@ -202,7 +114,7 @@ class PairStream(Closing):
     def warnings(self) -> tuple[str, ...]:
         """What the user should know, one line each; grows while reading."""
         sources = [source.warnings for source in (self.visible, self.thermal) if source is not None]
-        return (*self._warnings, *self._builder.warnings, *(line for lines in sources for line in lines))
+        return (*self._warnings, *self.builder.warnings, *(line for lines in sources for line in lines))
 
     @property
     def stats(self) -> PairingStats:
@@ -225,8 +137,8 @@ class PairStream(Closing):
         begin_s = time.perf_counter()
         for frames in self._paired(visible, thermal):
             decoded_s = time.perf_counter()
-            pair = self._builder.build(frames)
-            self.stage_ms = {"decode": (decoded_s - begin_s) * 1e3, **self._builder.stage_ms}
+            pair = self.builder.build(frames)
+            self.stage_ms = {"decode": (decoded_s - begin_s) * 1e3, **self.builder.stage_ms}
             yield pair
             begin_s = time.perf_counter()
         self._warn_of_lengths()
@@ -342,15 +254,3 @@ def check_stream_sizes(stream: PairStream, calibration: Calibration | None) -> N
     if calibration is not None and stream.visible is not None and stream.thermal is not None:
         visible, thermal = stream.visible.info, stream.thermal.info
         calibration.check_sizes((visible.width, visible.height), (thermal.width, thermal.height))
-
-
-def check_size(role: str, width: int, height: int) -> None:
-    """Refuse pictures too small to work with.
-
-    Raises:
-        InputError: a side is shorter than ``MIN_SIDE_PX``.
-    """
-    if min(width, height) < MIN_SIDE_PX:
-        raise InputError(
-            f"the {role} picture has {width}x{height} pixels; at least {MIN_SIDE_PX}x{MIN_SIDE_PX} are needed"
-        )

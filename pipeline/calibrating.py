@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion.errors import InputError, RunError
+from pipeline.adjustment import today
 from pipeline.calibration import Calibration, calibrate_from_points, read_calibration
 from pipeline.calibration_import import import_opencv
 from pipeline.refinement import Refinement, refine
@@ -43,7 +43,7 @@ def calibrate_points_file(
         visible_wh=_size(_pictures(visible, "visible", 1)[0]),
         thermal_wh=_size(_pictures(thermal, "thermal", 1)[0]),
         plane_distance_m=plane_distance_m,
-        date=_today(),
+        date=today(),
     )
 
 
@@ -122,7 +122,3 @@ def _pictures(path: Path, role: Role, count: int) -> list[NDArray[Any]]:
 
 def _size(picture: NDArray[Any]) -> tuple[int, int]:
     return picture.shape[1], picture.shape[0]
-
-
-def _today() -> str:
-    return datetime.datetime.now(datetime.UTC).date().isoformat()

@@ -123,8 +123,7 @@ def calibrate_from_points(
     homography, _ = cv2.findHomography(source, target, 0)
     if homography is None or not is_sound(np.asarray(homography, np.float64), thermal_wh):
         raise InputError("the calibration points fit no homography; spread them, no three on one line")
-    moved = cv2.perspectiveTransform(source[:, None], homography)[:, 0]
-    rms_px = float(np.sqrt(np.mean(np.sum((moved - target) ** 2, axis=1))))
+    rms_px = float(np.sqrt(np.mean(transfer_errors(np.asarray(homography, np.float64), source, target) ** 2)))
     return Calibration(
         visible_wh=visible_wh,
         thermal_wh=thermal_wh,
@@ -133,6 +132,12 @@ def calibrate_from_points(
         rms_px=rms_px,
         date=date,
     )
+
+
+def transfer_errors(homography: Matrix, thermal_xy: Matrix, visible_xy: Matrix) -> Matrix:
+    """How far each thermal point (N, 2) lands from its visible one (N, 2), in visible pixels, (N,)."""
+    moved = cv2.perspectiveTransform(thermal_xy[:, None], homography)[:, 0]
+    return np.asarray(np.linalg.norm(moved - visible_xy, axis=1), np.float64)
 
 
 def read_calibration(path: Path | str) -> Calibration:

@@ -54,7 +54,12 @@ class FusionChoice:
     pooling: PoolingName = "avg"
 
 
-Command = AddTarget | RemoveTarget | SetPaused | SetRecording | FusionChoice
+@dataclass(frozen=True, slots=True)
+class PictureChanged:
+    """Registration or thermal display are others now; a run that stands still shows its picture anew."""
+
+
+Command = AddTarget | RemoveTarget | SetPaused | SetRecording | FusionChoice | PictureChanged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +100,7 @@ def run_title(method: str | None, tracker: str | None, modality: Modality) -> st
     return " + ".join(parts)
 
 
-EventKind = Literal["added", "removed", "refused", "fusion", "paused", "recording", "saved", "warning"]
+EventKind = Literal["added", "removed", "refused", "fusion", "paused", "recording", "registration", "saved", "warning"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

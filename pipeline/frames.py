@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,8 @@ class FramePair:
         visible_bgr: (H, W, 3) uint8.
         thermal: (H, W) uint8, as displayed (hot is bright).
         thermal_raw: (H, W) uint16 counts before display mapping, or None for 8-bit sources.
+        thermal_native: the thermal picture as the camera gave it, before registration; None when there is none.
+        covered: (H, W) bool, False where no thermal picture reaches; None when it covers all.
         status: paired, single or held.
         missing: ``"visible"``, ``"thermal"`` or None: the stream that has no usable picture in this pair.
 
@@ -64,6 +67,8 @@ class FramePair:
     visible_bgr: NDArray[np.uint8]
     thermal: NDArray[np.uint8]
     thermal_raw: NDArray[np.uint16] | None = None
+    thermal_native: NDArray[Any] | None = None
+    covered: NDArray[np.bool_] | None = None
     status: PairStatus = PairStatus.PAIRED
     missing: str | None = None
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from fusion.errors import InputError, RunError
 from fusion.fuser import Fuser
-from pipeline.assemble import PairBuilder, PairSourceConfig, check_size, open_pairs
+from pipeline.assemble import PairSourceConfig, open_pairs
 from pipeline.calibration import Calibration
 from pipeline.frames import Frame, PairStatus
+from pipeline.pair_builder import PairBuilder, check_size
 from pipeline.pairing import PairedFrames
 from pipeline.progress import Progress
 from pipeline.sinks.summary import RunStatistics

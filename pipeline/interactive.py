@@ -12,6 +12,7 @@ from pipeline.control import (
     AddTarget,
     Command,
     FusionChoice,
+    PictureChanged,
     RemoveTarget,
     RunControl,
     SetPaused,
@@ -45,6 +46,7 @@ class InteractiveProcessor(PairProcessor):
         shelf: keeps the last pairs.
         stop: ends a pause.
         build_fuser: makes the fuser of a choice, called in a thread of its own; None: the fusion is fixed.
+        rebuild: makes a pair anew after a change of its registration; None: it never changes.
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class InteractiveProcessor(PairProcessor):
         shelf: PairShelf,
         stop: threading.Event,
         build_fuser: Callable[[FusionChoice], Fuser] | None = None,
+        rebuild: Callable[[FramePair], FramePair] | None = None,
     ) -> None:
         super().__init__(fuser=fuser, tracker=tracker, boxes=boxes, modality=modality)
         self._control = control
         self._shelf = shelf
         self._stop = stop
         self._build_fuser = build_fuser
+        self._rebuild = rebuild
         self._next_target = len(self._boxes) + 1
         self._backdated: Backdated = {}
         self._last: StreamResult | None = None
@@ -114,6 +118,8 @@ class InteractiveProcessor(PairProcessor):
                 self._control.announce("recording", text, recording=recording)
             case FusionChoice():
                 self._choose_fuser(command)
+            case PictureChanged():
+                self._make_again()
 
     def _add_target(self, frame: int, box: Box) -> None:
         if self._tracker is None:
@@ -145,6 +151,14 @@ class InteractiveProcessor(PairProcessor):
         """While paused no new result would show what has changed."""
         if self._control.state.paused and self._last is not None:
             self._last = replace(self._last, states=dict(self._states))
+            self._control.publish(self._last)
+
+    def _make_again(self) -> None:
+        """While paused no new pair would show what has changed."""
+        if self._control.state.paused and self._last is not None and self._rebuild is not None:
+            pair = self._rebuild(self._last.pair)
+            self._shelf.put(pair)
+            self._last = replace(self._last, pair=pair, fused_bgr=self._fuse(pair))
             self._control.publish(self._last)
 
     def _choose_fuser(self, choice: FusionChoice) -> None:

@@ -9,9 +9,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from fusion.errors import InputError, RunError
-from pipeline.assemble import PairBuilder, PairSourceConfig, PairStream, check_stream_sizes
+from pipeline.assemble import PairSourceConfig, PairStream, check_stream_sizes
 from pipeline.calibration import Calibration
 from pipeline.frames import FramePair
+from pipeline.pair_builder import PairBuilder
 from pipeline.pairing import PairedFrames, Pairer, PairerConfig
 from pipeline.sources import Role, Source, is_live, open_source
 from pipeline.sources.inbox import Inbox
@@ -117,8 +118,8 @@ class LivePairStream(PairStream):
     def _build(self, frames: list[PairedFrames], begin_s: float) -> Iterator[FramePair]:
         for paired in frames:
             decoded_s = time.perf_counter()
-            pair = self._builder.build(paired)
-            self.stage_ms = {"decode": (decoded_s - begin_s) * 1e3, **self._builder.stage_ms}
+            pair = self.builder.build(paired)
+            self.stage_ms = {"decode": (decoded_s - begin_s) * 1e3, **self.builder.stage_ms}
             yield pair
 
     def _end_what_failed(self) -> list[PairedFrames]:

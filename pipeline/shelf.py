@@ -54,6 +54,11 @@ class PairShelf:
         with self._lock:
             return [self._pairs[number] for number in sorted(self._pairs) if number > index]
 
+    def latest(self, count: int) -> list[FramePair]:
+        """Up to ``count`` of the newest pairs, in order."""
+        with self._lock:
+            return [self._pairs[number] for number in sorted(self._pairs)[-count:]]
+
     def hold(self, who: object, index: int) -> bool:
         """Keep the pair with this index until ``who`` releases it or holds another; False when it is gone."""
         with self._lock:
@@ -89,4 +94,6 @@ class PairShelf:
 
 def _size_bytes(pair: FramePair) -> int:
     raw = 0 if pair.thermal_raw is None else pair.thermal_raw.nbytes
-    return pair.visible_bgr.nbytes + pair.thermal.nbytes + raw
+    native = pair.thermal_native
+    shared = native is None or native is pair.thermal_raw or native is pair.thermal
+    return pair.visible_bgr.nbytes + pair.thermal.nbytes + raw + (0 if shared or native is None else native.nbytes)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fusion.errors import InputError
 
-PaletteName = Literal["white-hot", "ironbow", "inferno", "magma", "turbo", "jet", "hot", "bone", "viridis"]
+PaletteName = Literal["white-hot", "black-hot", "ironbow", "inferno", "magma", "turbo", "jet", "hot", "bone", "viridis"]
 
 _COUNTS = 65536
 
@@ -153,6 +153,8 @@ def palette_table(palette: PaletteName) -> NDArray[np.uint8]:
     match palette:
         case "white-hot":
             table: NDArray[Any] = np.repeat(ramp[:, None], 3, axis=1)
+        case "black-hot":
+            table = np.repeat(ramp[::-1, None], 3, axis=1)
         case "ironbow":
             table = _ironbow()
         case _:

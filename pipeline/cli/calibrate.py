@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Calibrate, write the file, and say how good it is."""
+    from pipeline.adjustment import parallax_note
     from pipeline.calibrating import calibrate_points_file, import_opencv_file, refine_file
     from pipeline.calibration import write_calibration
 
@@ -49,5 +50,5 @@ def execute(arguments: argparse.Namespace) -> int:
         found = "taken over"
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     write_calibration(calibration, arguments.out)
-    print(f"{found}\ncalibration: {arguments.out}")
+    print(f"{found}\n{parallax_note(calibration)}\ncalibration: {arguments.out}")
     return 0

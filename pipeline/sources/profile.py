@@ -100,19 +100,24 @@ class RegionTemperature:
     highest: float
 
 
-def region_temperature(thermal_raw: NDArray[np.uint16], box: Box, profile: ThermalProfile) -> RegionTemperature | None:
+def region_temperature(
+    thermal_raw: NDArray[np.uint16], box: Box, profile: ThermalProfile, covered: NDArray[np.bool_] | None = None
+) -> RegionTemperature | None:
     """Temperatures inside ``box`` (pixels of the same picture); None when it holds no whole pixel.
+
+    Pixels that are False in ``covered``, of the same shape, are left out.
 
     Raises:
         InputError: the camera does not measure temperatures.
     """
     inside = clip_box(box, thermal_raw.shape[1], thermal_raw.shape[0])
     left, top = round(inside.x), round(inside.y)
-    part = thermal_raw[top : round(inside.y + inside.h), left : round(inside.x + inside.w)]
+    place = slice(top, round(inside.y + inside.h)), slice(left, round(inside.x + inside.w))
+    part = thermal_raw[place] if covered is None else thermal_raw[place][covered[place]]
     if not part.size:
         return None
-    degrees = profile.celsius(part)
-    return RegionTemperature(lowest=float(degrees.min()), mean=float(degrees.mean()), highest=float(degrees.max()))
+    lowest, mean, highest = (float(profile.celsius(count)) for count in (part.min(), part.mean(), part.max()))
+    return RegionTemperature(lowest=lowest, mean=mean, highest=highest)
 
 
 def read_profile(path: Path | str) -> ThermalProfile:

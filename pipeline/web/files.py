@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 
+from fusion.errors import InputError
+from pipeline.calibration import Calibration, write_calibration
 from pipeline.control import RunEvent
 from pipeline.frames import StreamResult
 from pipeline.web.hub import Hub
@@ -20,8 +23,10 @@ _KINDS = {
     ".png": "image/png",
     ".jsonl": "application/x-ndjson",
     ".json": "application/json",
+    ".yaml": "application/yaml",
 }
 _MOST_SNAPSHOTS = 1000
+_MOST_CALIBRATIONS = 999
 _LEAST_FREE_BYTES = 64 << 20
 
 
@@ -79,18 +84,56 @@ class OutputFolder:
         if shown is None or self._saving:
             hub.announce(RunEvent(kind="refused", text="no picture yet" if shown is None else "still saving"))
             return
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(None, self._save_and_tell, shown.result, hub)
+        self._save_soon(hub, lambda: self.save_snapshot(shown.result))
+
+    def save_calibration_soon(self, hub: Hub) -> None:
+        """Save the registration of now in a thread and tell all viewers; one at a time."""
+        desk = hub.desk
+        if desk is None or self._saving:
+            text = "this run cannot change its registration" if desk is None else "still saving"
+            hub.announce(RunEvent(kind="refused", text=text))
+            return
+        self._save_soon(hub, lambda: [self.save_calibration(desk.calibration)])
+
+    def _save_soon(self, hub: Hub, save: Callable[[], list[str]]) -> None:
+        future = asyncio.get_running_loop().run_in_executor(None, self._save_and_tell, save, hub)
         self._saving.add(future)
         future.add_done_callback(self._saving.discard)
 
-    def _save_and_tell(self, result: StreamResult, hub: Hub) -> None:
+    def _save_and_tell(self, save: Callable[[], list[str]], hub: Hub) -> None:
         try:
-            names = self.save_snapshot(result)
+            names = save()
         except OSError as error:
-            hub.announce(RunEvent(kind="warning", text=f"no snapshot: {error.strerror}"))
-            return
-        hub.announce(RunEvent(kind="saved", text=f"saved {names[0]}", fields={"names": names}))
+            hub.announce(RunEvent(kind="warning", text=f"nothing saved: {error.strerror}"))
+        except InputError as error:
+            hub.announce(RunEvent(kind="refused", text=str(error)))
+        else:
+            hub.announce(RunEvent(kind="saved", text=f"saved {names[0]}", fields={"names": names}))
+
+    def save_calibration(self, calibration: Calibration) -> str:
+        """Write a calibration file of the next free number, which ``--calibration`` reads.
+
+        Returns:
+            Its name.
+
+        Raises:
+            OSError: the disk is nearly full, there are too many of them, or writing failed.
+        """
+        self._check_space()
+        for number in range(1, _MOST_CALIBRATIONS + 1):
+            path = self._folder / f"calibration-{number:03d}.yaml"
+            if not path.exists():
+                break
+        else:
+            raise OSError(28, f"there are {_MOST_CALIBRATIONS} calibrations already")
+        partial = self._folder / f".{path.name}.partial"
+        try:
+            write_calibration(calibration, partial)
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        return path.name
 
     def save_snapshot(self, result: StreamResult) -> list[str]:
         """Write the fused, visible and thermal picture of a result (thermal with 16 bits where there are) as PNG.
@@ -101,8 +144,7 @@ class OutputFolder:
         Raises:
             OSError: the disk is nearly full, there are too many snapshots, or writing failed.
         """
-        if shutil.disk_usage(self._folder).free < _LEAST_FREE_BYTES:
-            raise OSError(28, "the disk is nearly full")
+        self._check_space()
         if len(list(self._folder.glob("snapshot-*-fused.png"))) >= _MOST_SNAPSHOTS:
             raise OSError(28, f"there are {_MOST_SNAPSHOTS} snapshots already")
         pair = result.pair
@@ -126,3 +168,7 @@ class OutputFolder:
                 raise
             names.append(name)
         return names
+
+    def _check_space(self) -> None:
+        if shutil.disk_usage(self._folder).free < _LEAST_FREE_BYTES:
+            raise OSError(28, "the disk is nearly full")

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from pipeline.web.hub import Hub
-from pipeline.web.views import ViewName
+from pipeline.web.views import Look
 
 _BOUNDARY = "rgbt-stream-picture"
 # A viewer that takes longer than this for one picture has stopped reading.
@@ -18,10 +18,10 @@ _PATIENCE_S = 10.0
 class MjpegResponse(Response):
     """Sends the newest picture again and again; one that takes long skips those in between."""
 
-    def __init__(self, hub: Hub, view: ViewName) -> None:
+    def __init__(self, hub: Hub, look: Look) -> None:
         super().__init__()
         self._hub = hub
-        self._view: ViewName = view
+        self._look = look
         self._changed = asyncio.Event()
 
     def wake(self) -> None:
@@ -64,7 +64,7 @@ class MjpegResponse(Response):
             if shown is None or shown.serial == sent:
                 continue
             sent = shown.serial
-            jpeg = await self._hub.picture(self._view, shown, overlay=True)
+            jpeg = await self._hub.picture(self._look, shown, overlay=True)
             head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
             part = {"type": "http.response.body", "body": head + jpeg + b"\r\n", "more_body": True}
             await asyncio.wait_for(send(part), _PATIENCE_S)

@@ -16,7 +16,9 @@ from pipeline.interactive import InteractiveProcessor
 from pipeline.overlay import Overlay
 from pipeline.settings import StreamSettings
 from pipeline.shelf import PairShelf
+from pipeline.sources.profile import ThermalProfile, read_profile
 from pipeline.telemetry import Telemetry
+from pipeline.thermal import PaletteName
 from pipeline.web.hub import Hub, HubConfig
 from pipeline.web.security import parse_address
 from pipeline.web.server import WebServer
@@ -35,6 +37,8 @@ class LivePage:
         state: how the run begins.
         telemetry: numbers to show.
         overlay: drawn for viewers without JavaScript.
+        palette: colours of the thermal picture for viewers who choose none.
+        profile: what the counts of the thermal camera mean, if that is known.
         host_time: the pairs' times are on the host's clock.
 
     Raises:
@@ -50,12 +54,15 @@ class LivePage:
         state: RunState,
         telemetry: Telemetry,
         overlay: Overlay,
+        palette: PaletteName,
+        profile: ThermalProfile | None,
         host_time: bool,
     ) -> None:
         if settings.address is None:
             raise ValueError("a page needs an address")
         self.control = RunControl(state)
         self._shelf = PairShelf()
+        self._rebuild = pairs.builder.rebuild
         watch = SourceWatch(pairs)
         hub = Hub(
             control=self.control,
@@ -65,6 +72,9 @@ class LivePage:
             counters=watch.counters,
             host_time=host_time,
             overlay=overlay,
+            builder=pairs.builder,
+            profile=profile,
+            palette=palette,
             config=HubConfig(
                 jpeg_quality=settings.quality, most_wide=settings.most_wide, most_viewers=settings.most_viewers
             ),
@@ -97,6 +107,7 @@ class LivePage:
             shelf=self._shelf,
             stop=stop,
             build_fuser=build_fuser,
+            rebuild=self._rebuild,
         )
 
     def close(self) -> None:
@@ -112,6 +123,7 @@ def open_page(settings: StreamSettings, pairs: PairStream, folder: Path, telemet
     """
     fusion, tracking = settings.fusion, settings.tracking
     live = settings.source.live if settings.live is None else settings.live
+    profile = settings.source.thermal_options.profile
     state = RunState(
         fusion=None if fusion.method == "none" else FusionChoice(method=fusion.full_method, pooling=fusion.pooling),
         methods=() if fusion.method == "none" else _selectable_methods(fusion.full_method),
@@ -127,6 +139,8 @@ def open_page(settings: StreamSettings, pairs: PairStream, folder: Path, telemet
         state=state,
         telemetry=telemetry,
         overlay=Overlay(settings.overlay, settings.title),
+        palette=settings.overlay.palette,
+        profile=read_profile(profile) if profile else None,
         host_time=settings.source.live,
     )
 

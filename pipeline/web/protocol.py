@@ -6,22 +6,31 @@ Messages are JSON objects with a ``type``; docs/live.md lists them.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from fusion.errors import InputError
 from fusion.fuser import PoolingName
+from pipeline.adjustment import Nudge, PointPairs, Points
 from pipeline.control import AddTarget, Command, FusionChoice, RemoveTarget, SetPaused, SetRecording
-from pipeline.web.views import VIEWS, ViewName
+from pipeline.registration_desk import Adjustment, ChangeDisplay, ChangeRegistration, RegistrationStep
+from pipeline.thermal import PaletteName
+from pipeline.thermometer import Probe
+from pipeline.web.views import PALETTES, VIEWS, ViewName
 from trackers.box import Box
+
+Choice = TypeVar("Choice", bound=str)
 
 POOLINGS: tuple[PoolingName, ...] = get_args(PoolingName)
 MOST_MESSAGE_BYTES = 4096
+MOST_POINTS = 48
+MOST_REGIONS = 8
 
+_STEPS: tuple[RegistrationStep, ...] = get_args(RegistrationStep)
 _MOST_INDEX = 2**53
 _MOST_PIXEL = 1e6
+_MOST_NUMBER = 1e9
 
 
 class ProtocolError(ValueError):
@@ -44,9 +53,10 @@ class SkippedPicture:
 
 @dataclass(frozen=True, slots=True)
 class ChooseView:
-    """The viewer wants to see this from now on."""
+    """The viewer wants to see this from now on; no palette means the run's own."""
 
     view: ViewName
+    palette: PaletteName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +71,30 @@ class TakeSnapshot:
     """Save the pictures of now."""
 
 
-Message = ShownPicture | SkippedPicture | ChooseView | HoldFrame | TakeSnapshot | Command
+@dataclass(frozen=True, slots=True)
+class SaveCalibration:
+    """Write the registration of now as a calibration file."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureTemperature:
+    """The viewer sees this frame and wants to know temperatures there, now and in each picture from now on."""
+
+    frame: int
+    probe: Probe
+
+
+Message = (
+    ShownPicture
+    | SkippedPicture
+    | ChooseView
+    | HoldFrame
+    | TakeSnapshot
+    | SaveCalibration
+    | MeasureTemperature
+    | Adjustment
+    | Command
+)
 
 
 def parse_message(text: str | bytes) -> Message:
@@ -70,6 +103,32 @@ def parse_message(text: str | bytes) -> Message:
     Raises:
         ProtocolError: too long, no JSON object, of unknown type, or with fields that are missing, unknown or wrong.
     """
+    fields = _json_object(text)
+    kind = fields.pop("type", None)
+    try:
+        message = _read(kind, fields)
+    except InputError as error:
+        raise ProtocolError(str(error)) from None
+    _refuse_rest(kind, fields)
+    return message
+
+
+def parse_preview(text: str | bytes) -> tuple[int, PointPairs]:
+    """Read what a preview is asked with: the index of a pair, and pairs of points.
+
+    Raises:
+        ProtocolError: as `parse_message`.
+    """
+    fields = _json_object(text)
+    try:
+        asked = _whole(fields, "frame"), _point_pairs(fields)
+    except InputError as error:
+        raise ProtocolError(str(error)) from None
+    _refuse_rest("preview", fields)
+    return asked
+
+
+def _json_object(text: str | bytes) -> dict[str, Any]:
     if len(text) > MOST_MESSAGE_BYTES:
         raise ProtocolError(f"a message has at most {MOST_MESSAGE_BYTES} bytes")
     try:
@@ -78,14 +137,12 @@ def parse_message(text: str | bytes) -> Message:
         raise ProtocolError("a message is a JSON object") from None
     if not isinstance(fields, dict):
         raise ProtocolError("a message is a JSON object")
-    kind = fields.pop("type", None)
-    try:
-        message = _read(kind, fields)
-    except InputError as error:
-        raise ProtocolError(str(error)) from None
+    return fields
+
+
+def _refuse_rest(kind: object, fields: Mapping[str, Any]) -> None:
     if fields:
         raise ProtocolError(f"{kind}: unknown field {_shown(next(iter(fields)))}")
-    return message
 
 
 def _read(kind: object, fields: dict[str, Any]) -> Message:
@@ -95,11 +152,8 @@ def _read(kind: object, fields: dict[str, Any]) -> Message:
         case "skipped":
             return SkippedPicture(_whole(fields, "serial"))
         case "view":
-            view = fields.pop("view", None)
-            for known in VIEWS:
-                if view == known:
-                    return ChooseView(known)
-            raise ProtocolError(f"view must be one of {', '.join(VIEWS)}")
+            palette = None if "palette" not in fields else _choice(fields, "palette", PALETTES)
+            return ChooseView(_choice(fields, "view", VIEWS), palette)
         case "hold":
             if "frame" in fields and fields["frame"] is None:
                 del fields["frame"]
@@ -115,14 +169,32 @@ def _read(kind: object, fields: dict[str, Any]) -> Message:
             return SetRecording(_switch(fields))
         case "snapshot":
             return TakeSnapshot()
+        case "nudge":
+            return Nudge(
+                shift_xy=_point(fields, "shift") if "shift" in fields else (0.0, 0.0),
+                scale=_number(fields, "scale", 1.0),
+                turn_deg=_number(fields, "turn_deg", 0.0),
+            )
+        case "register":
+            return _point_pairs(fields)
+        case "registration":
+            return ChangeRegistration(_choice(fields, "step", _STEPS))
+        case "calibration":
+            return SaveCalibration()
+        case "display":
+            return ChangeDisplay(
+                mode=_choice(fields, "mode", ("plateau", "fixed")),
+                polarity=_choice(fields, "polarity", ("white-hot", "black-hot")),
+                low=_optional_number(fields, "low"),
+                high=_optional_number(fields, "high"),
+            )
+        case "measure":
+            return MeasureTemperature(_whole(fields, "frame"), _probe(fields))
         case "fusion":
-            method, pooling = fields.pop("method", None), fields.pop("pooling", None)
+            method = fields.pop("method", None)
             if not isinstance(method, str) or len(method) > 64:
                 raise ProtocolError("method must be the name of a fusion method")
-            for known_pooling in POOLINGS:
-                if pooling == known_pooling:
-                    return FusionChoice(method=method, pooling=known_pooling)
-            raise ProtocolError(f"pooling must be one of {', '.join(POOLINGS)}")
+            return FusionChoice(method=method, pooling=_choice(fields, "pooling", POOLINGS))
         case _:
             raise ProtocolError(f"unknown type of message {_shown(kind)}")
 
@@ -141,15 +213,79 @@ def _switch(fields: dict[str, Any]) -> bool:
     return value
 
 
+def _choice(fields: dict[str, Any], name: str, known: Sequence[Choice]) -> Choice:
+    value = fields.pop(name, None)
+    for choice in known:
+        if value == choice:
+            return choice
+    raise ProtocolError(f"{name} must be one of {', '.join(known)}")
+
+
 def _box(fields: dict[str, Any]) -> Box:
-    value = fields.pop("box", None)
+    return Box(*_pixels(fields, "box", 4))
+
+
+def _pixels(fields: dict[str, Any], name: str, count: int) -> tuple[float, ...]:
+    return _checked_pixels(fields.pop(name, None), name, count)
+
+
+def _point(fields: dict[str, Any], name: str) -> tuple[float, float]:
+    x, y = _pixels(fields, name, 2)
+    return x, y
+
+
+def _checked_pixels(value: object, name: str, count: int) -> tuple[float, ...]:
     numbers = value if isinstance(value, list) else []
     usable = (isinstance(number, int | float) and not isinstance(number, bool) for number in numbers)
-    if len(numbers) != 4 or not all(usable):
-        raise ProtocolError("box must be four numbers x, y, width, height")
-    if not all(math.isfinite(number) and abs(number) <= _MOST_PIXEL for number in numbers):
-        raise ProtocolError("box must be four finite numbers in pixels")
-    return Box(*(float(number) for number in numbers))
+    if len(numbers) != count or not all(usable):
+        raise ProtocolError(f"{name} must be {count} numbers{' x, y, width, height' if count == 4 else ''}")
+    # No number that is not one lies within any bounds, and whole numbers may be too long for a float.
+    if not all(abs(number) <= _MOST_PIXEL for number in numbers):
+        raise ProtocolError(f"{name} must be {count} finite numbers in pixels")
+    return tuple(float(number) for number in numbers)
+
+
+def _number(fields: dict[str, Any], name: str, default: float) -> float:
+    value = fields.pop(name, default)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= _MOST_NUMBER:
+        raise ProtocolError(f"{name} must be a finite number")
+    return float(value)
+
+
+def _optional_number(fields: dict[str, Any], name: str) -> float | None:
+    if fields.get(name) is None:
+        fields.pop(name, None)
+        return None
+    return _number(fields, name, 0.0)
+
+
+def _list(fields: dict[str, Any], name: str, most: int) -> list[Any]:
+    value = fields.pop(name, [])
+    if not isinstance(value, list) or len(value) > most:
+        raise ProtocolError(f"{name} must be a list of at most {most}")
+    return value
+
+
+def _points(fields: dict[str, Any], name: str) -> Points:
+    return tuple((x, y) for x, y in (_checked_pixels(value, name, 2) for value in _list(fields, name, MOST_POINTS)))
+
+
+def _point_pairs(fields: dict[str, Any]) -> PointPairs:
+    distance_m = _optional_number(fields, "plane_distance_m")
+    if distance_m is not None and not 0 < distance_m <= 1e6:
+        raise ProtocolError("plane_distance_m must be above 0")
+    return PointPairs(
+        visible_xy=_points(fields, "visible"), thermal_xy=_points(fields, "thermal"), plane_distance_m=distance_m
+    )
+
+
+def _probe(fields: dict[str, Any]) -> Probe:
+    spot = None
+    if fields.get("spot") is not None:
+        spot = _point(fields, "spot")
+    fields.pop("spot", None)
+    regions = (_checked_pixels(value, "regions", 4) for value in _list(fields, "regions", MOST_REGIONS))
+    return Probe(spot_xy=spot, regions=tuple(Box(*region) for region in regions))
 
 
 def _shown(value: object) -> str:

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -30,16 +29,19 @@ from pipeline.web.protocol import (
     MOST_MESSAGE_BYTES,
     ChooseView,
     HoldFrame,
+    MeasureTemperature,
     ProtocolError,
+    SaveCalibration,
     ShownPicture,
     SkippedPicture,
     TakeSnapshot,
     json_text,
     parse_message,
 )
+from pipeline.web.registering import BodyTooLongError, RegistrationRoutes, read_body
 from pipeline.web.security import Address, Gate, RateLimit
 from pipeline.web.viewer import CREDIT, Viewer
-from pipeline.web.views import VIEWS, ViewName
+from pipeline.web.views import PALETTES, VIEWS, Look
 
 _STATIC = Path(__file__).parent / "static"
 _PAGE_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
@@ -115,6 +117,7 @@ class WebServer:
                 Route("/api/recordings", self._recordings, methods=["GET"]),
                 Route("/api/command", self._command, methods=["POST"]),
                 Route("/recordings/{name}", self._recording, methods=["GET"]),
+                *RegistrationRoutes(self._hub).routes(),
                 WebSocketRoute("/ws", self._websocket),
             ],
             lifespan=self._lifespan,
@@ -154,19 +157,29 @@ class WebServer:
         return Response(self._hub.status_text(), media_type="application/json", headers={"cache-control": "no-store"})
 
     async def _mjpeg(self, request: Request) -> Response:
-        view = _asked_view(request)
-        if view is None:
-            return PlainTextResponse(f"view must be one of {', '.join(VIEWS)}", 400)
-        return MjpegResponse(self._hub, view)
+        look = self._asked_look(request)
+        return look if isinstance(look, Response) else MjpegResponse(self._hub, look)
 
     async def _picture(self, request: Request) -> Response:
-        view, shown = _asked_view(request), self._hub.latest
-        if view is None:
-            return PlainTextResponse(f"view must be one of {', '.join(VIEWS)}", 400)
+        look, shown = self._asked_look(request), self._hub.latest
+        if isinstance(look, Response):
+            return look
         if shown is None:
             return PlainTextResponse("no picture yet", 503)
-        jpeg = await self._hub.picture(view, shown, overlay=True)
+        jpeg = await self._hub.picture(look, shown, overlay=True)
         return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "no-store"})
+
+    def _asked_look(self, request: Request) -> Look | Response:
+        """What a request wants to see, or the answer that there is no such thing."""
+        asked_view = request.query_params.get("view", "fused")
+        asked_palette = request.query_params.get("palette", self._hub.palette)
+        view = next((name for name in VIEWS if name == asked_view), None)
+        palette = next((name for name in PALETTES if name == asked_palette), None)
+        if view is None:
+            return PlainTextResponse(f"view must be one of {', '.join(VIEWS)}", 400)
+        if palette is None:
+            return PlainTextResponse(f"palette must be one of {', '.join(PALETTES)}", 400)
+        return Look(view=view, palette=palette)
 
     async def _recordings(self, _request: Request) -> Response:
         files = await asyncio.to_thread(self._folder.files)
@@ -182,20 +195,19 @@ class WebServer:
     async def _command(self, request: Request) -> Response:
         if not self._commands.allow():
             return JSONResponse({"error": "too fast; wait a moment"}, 429)
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MOST_MESSAGE_BYTES:
-                return JSONResponse({"error": f"a message has at most {MOST_MESSAGE_BYTES} bytes"}, 413)
         try:
-            message = parse_message(body)
+            message = parse_message(await read_body(request))
+        except BodyTooLongError as error:
+            return JSONResponse({"error": str(error)}, 413)
         except ProtocolError as error:
             return JSONResponse({"error": str(error)}, 400)
         match message:
-            case ShownPicture() | SkippedPicture() | ChooseView() | HoldFrame():
+            case ShownPicture() | SkippedPicture() | ChooseView() | HoldFrame() | MeasureTemperature():
                 return JSONResponse({"error": "only for WebSockets"}, 400)
             case TakeSnapshot():
                 self._folder.save_snapshot_soon(self._hub)
+            case SaveCalibration():
+                self._folder.save_calibration_soon(self._hub)
             case command:
                 if not self._hub.command(command):
                     return JSONResponse({"error": "the run is busy; try again"}, 503)
@@ -210,11 +222,6 @@ def _page_files() -> dict[str, tuple[bytes, str]]:
     files = {f"/{file.name}": file for file in sorted(_STATIC.iterdir()) if file.suffix in _PAGE_TYPES}
     files["/"] = files.pop("/index.html")
     return {path: (file.read_bytes(), f"{_PAGE_TYPES[file.suffix]}; charset=utf-8") for path, file in files.items()}
-
-
-def _asked_view(request: Request) -> ViewName | None:
-    asked: Any = request.query_params.get("view", "fused")
-    return next((view for view in VIEWS if view == asked), None)
 
 
 def _listen(address: Address) -> socket.socket:

@@ -7,13 +7,16 @@ from collections import deque
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from pipeline.thermometer import Probe
 from pipeline.web.files import OutputFolder
 from pipeline.web.hub import Hub
 from pipeline.web.protocol import (
     ChooseView,
     HoldFrame,
+    MeasureTemperature,
     Message,
     ProtocolError,
+    SaveCalibration,
     ShownPicture,
     SkippedPicture,
     TakeSnapshot,
@@ -21,7 +24,7 @@ from pipeline.web.protocol import (
     parse_message,
 )
 from pipeline.web.security import RateLimit
-from pipeline.web.views import ViewName
+from pipeline.web.views import Look
 
 CREDIT = 2
 _MOST_EVENTS = 32
@@ -50,10 +53,12 @@ class Viewer:
         self._hub = hub
         self._folder = folder
         self._hello = hello
-        self._view: ViewName = "fused"
+        self._look = Look(palette=hub.palette)
+        self._probe: Probe | None = None
+        self._asked: tuple[int, Probe] | None = None
         self._credit = CREDIT
         self._on_the_way: deque[int] = deque()
-        self._sent: tuple[int, ViewName] | None = None
+        self._sent: tuple[int, Look] | None = None
         self._events: deque[str] = deque(maxlen=_MOST_EVENTS)
         self._status: str | None = None
         self._changed = asyncio.Event()
@@ -103,11 +108,14 @@ class Viewer:
             if self._status is not None:
                 status, self._status = self._status, None
                 await self._socket.send_text(status)
-            shown, view = self._hub.latest, self._view
-            if shown is None or not self._credit or self._sent == (shown.serial, view):
+            if self._asked is not None:
+                (frame, probe), self._asked = self._asked, None
+                await self._socket.send_text(await self._hub.measured_text(frame, probe))
+            shown, look = self._hub.latest, self._look
+            if shown is None or not self._credit or self._sent == (shown.serial, look):
                 continue
-            message = await self._hub.message(view, shown)
-            self._sent = (shown.serial, view)
+            message = await self._hub.message(look, shown, self._probe)
+            self._sent = (shown.serial, look)
             self._credit -= 1
             self._on_the_way.append(shown.serial)
             await self._socket.send_bytes(message)
@@ -139,8 +147,12 @@ class Viewer:
                     self._hub.confirm(serial)
             case SkippedPicture(serial=serial):
                 self._take_back(serial)
-            case ChooseView(view=view):
-                self._view = view
+            case ChooseView(view=view, palette=palette):
+                self._look = Look(view=view, palette=palette or self._hub.palette)
+                self._changed.set()
+            case MeasureTemperature(frame=frame, probe=probe):
+                self._probe = probe if probe.spot_xy or probe.regions else None
+                self._asked = (frame, probe)
                 self._changed.set()
             case HoldFrame(frame=frame):
                 if frame is None:
@@ -151,6 +163,8 @@ class Viewer:
                 self.tell(json_text({"type": "event", "kind": "refused", "text": "too fast; wait a moment"}))
             case TakeSnapshot():
                 self._folder.save_snapshot_soon(self._hub)
+            case SaveCalibration():
+                self._folder.save_calibration_soon(self._hub)
             case command:
                 if not self._hub.command(command):
                     self.tell(json_text({"type": "event", "kind": "refused", "text": "the run is busy; try again"}))

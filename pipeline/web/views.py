@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import cv2
@@ -11,37 +13,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.frames import StreamResult
+from pipeline.sources.profile import RegionTemperature
 from pipeline.thermal import PaletteName, colorize
 
 ViewName = Literal["fused", "visible", "thermal", "side", "tint"]
 VIEWS: tuple[ViewName, ...] = get_args(ViewName)
+PALETTES: tuple[PaletteName, ...] = get_args(PaletteName)
 
-_PALETTE: PaletteName = "ironbow"
 # Warmer than this (of 255) the tint is seen fully; colder it fades into the visible picture.
 _TINT_FULL = 170
 _TINT_OPACITY = 0.75
 
 
-def render_view(view: ViewName, result: StreamResult) -> NDArray[np.uint8]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What somebody looks at: a view, and the colours of the thermal picture in it."""
+
+    view: ViewName = "fused"
+    palette: PaletteName = "ironbow"
+
+
+def render_view(look: Look, result: StreamResult) -> NDArray[np.uint8]:
     """The picture (H, W, 3) uint8 BGR of one view; (H, 2 W, 3) side by side, visible left. No overlay."""
     pair = result.pair
-    match view:
+    match look.view:
         case "fused":
             return result.fused_bgr
         case "visible":
             return pair.visible_bgr
         case "thermal":
-            return colorize(pair.thermal, _PALETTE)
+            return colorize(pair.thermal, look.palette)
         case "side":
-            return np.hstack((pair.visible_bgr, colorize(pair.thermal, _PALETTE)))
+            return np.hstack((pair.visible_bgr, colorize(pair.thermal, look.palette)))
         case "tint":
-            return _tint(pair.visible_bgr, pair.thermal)
+            return tint(pair.visible_bgr, pair.thermal, look.palette)
 
 
-def _tint(visible_bgr: NDArray[np.uint8], thermal: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def tint(visible_bgr: NDArray[np.uint8], thermal: NDArray[np.uint8], palette: PaletteName) -> NDArray[np.uint8]:
+    """The thermal picture (H, W) in colours, laid over the grey visible one (H, W, 3) where it is warm."""
     gray = cv2.cvtColor(cv2.cvtColor(visible_bgr, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     weight = np.minimum(thermal.astype(np.float32) * (_TINT_OPACITY / _TINT_FULL), _TINT_OPACITY)
-    colored = colorize(thermal, _PALETTE)
+    colored = colorize(thermal, palette)
     return np.asarray(cv2.blendLinear(colored, gray.astype(np.uint8), weight, 1.0 - weight), np.uint8)
 
 
@@ -57,11 +69,18 @@ def encode_jpeg(picture_bgr: NDArray[np.uint8], *, quality: int, most_wide: int)
     return data.tobytes()
 
 
-def picture_header(view: ViewName, result: StreamResult, serial: int, since_s: float) -> dict[str, Any]:
+def picture_header(
+    look: Look,
+    result: StreamResult,
+    serial: int,
+    since_s: float,
+    celsius: Mapping[int, RegionTemperature] | None = None,
+) -> dict[str, Any]:
     """What a viewer must know of a picture: which one it is, its true size, and the targets in it.
 
     ``since_s`` is the time of the pair in seconds since the run's first one. Width and height are those of the
-    visible picture, in whose pixels the boxes are; ``panels`` such pictures lie side by side.
+    visible picture, in whose pixels the boxes are; ``panels`` such pictures lie side by side. ``celsius`` are the
+    temperatures of the targets.
     """
     pair = result.pair
     height, width = pair.visible_bgr.shape[:2]
@@ -73,20 +92,27 @@ def picture_header(view: ViewName, result: StreamResult, serial: int, since_s: f
         "dt_ms": round(pair.dt_s * 1e3, 2),
         "status": pair.status.value,
         "missing": pair.missing,
-        "view": view,
+        "view": look.view,
+        "palette": look.palette,
         "width": width,
         "height": height,
-        "panels": 2 if view == "side" else 1,
+        "panels": 2 if look.view == "side" else 1,
         "targets": [
             {
                 "id": target,
                 "box": [round(float(value), 2) for value in state.box.as_tuple()],
                 "score": round(float(state.score), 3),
                 "state": state.status.value,
+                **({"celsius": temperature_fields(celsius[target])} if celsius and target in celsius else {}),
             }
             for target, state in sorted(result.states.items())
         ],
     }
+
+
+def temperature_fields(temperature: RegionTemperature) -> dict[str, float]:
+    """Temperatures for the wire, in degrees Celsius to the hundredth."""
+    return {name: round(value, 2) for name, value in asdict(temperature).items()}
 
 
 def picture_message(header: dict[str, Any], jpeg: bytes) -> bytes:

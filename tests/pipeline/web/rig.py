@@ -23,13 +23,16 @@ from fusion.errors import InputError
 from fusion.factory import build_fuser
 from fusion.fuser import Fuser
 from pipeline.control import FusionChoice, RunControl, RunState
-from pipeline.frames import FramePair
+from pipeline.frames import Frame, FramePair, PairStatus
 from pipeline.interactive import InteractiveProcessor
+from pipeline.pair_builder import PairBuilder
+from pipeline.pairing import PairedFrames
 from pipeline.progress import Progress
 from pipeline.shelf import PairShelf, ShelfConfig
 from pipeline.sinks.results import ResultsWriter
 from pipeline.sinks.summary import RunStatistics
 from pipeline.sinks.telemetry import TelemetrySink
+from pipeline.sources.profile import ThermalProfile
 from pipeline.stream import run_stream
 from pipeline.telemetry import SourceHealth, Telemetry
 from pipeline.web.hub import Hub, HubConfig
@@ -53,6 +56,38 @@ def moving_pairs(rate: float, ended: threading.Event, size_wh: tuple[int, int] =
         visible[80:120, left : left + 40] = (200, 220, 240)
         thermal[80:120, left : left + 40] = 220
         yield FramePair(index=index, time_s=index / rate, dt_s=0.004, visible_bgr=visible, thermal=thermal)
+        index += 1
+        ended.wait(max(begin_s + index / rate - time.monotonic(), 0))
+
+
+NATIVE_WH = (160, 120)
+# Where the rig's thermal camera truly looks: thermal pixel to visible pixel. Sizes alone would tell twice and a half.
+TRUE_HOMOGRAPHY = np.array([[2.2, 0.0, -14.0], [0.0, 2.2, -10.0], [0.0, 0.0, 1.0]])
+CELSIUS = ThermalProfile(scale=0.01, offset=-273.15)
+COLD, WARM = 29315, 31015  # 20 and 37 degrees
+
+
+def unregistered_pairs(rate: float, ended: threading.Event, builder: PairBuilder) -> Iterator[FramePair]:
+    """Warm plates in front of a cold wall, as a visible and a smaller 16-bit thermal camera beside it see them."""
+    visible = np.full((*SIZE_WH[::-1], 3), 60, np.uint8)
+    thermal = np.full(NATIVE_WH[::-1], COLD, np.uint16)
+    for x, y in ((40, 30), (120, 34), (36, 90), (116, 84), (78, 58)):
+        thermal[y - 7 : y + 7, x - 8 : x + 8] = WARM
+        left, top = (TRUE_HOMOGRAPHY @ (x - 8, y - 7, 1))[:2]
+        right, bottom = (TRUE_HOMOGRAPHY @ (x + 8, y + 7, 1))[:2]
+        visible[round(top) : round(bottom), round(left) : round(right)] = (90, 190, 230)
+    begin_s = time.monotonic()
+    index = 0
+    while not ended.is_set():
+        moment: dict[str, Any] = {"time_s": index / rate, "arrival_s": index / rate, "index": index}
+        yield builder.build(
+            PairedFrames(
+                index=index,
+                visible=Frame(image=visible, **moment),
+                thermal=Frame(image=thermal.copy(), **moment),
+                status=PairStatus.PAIRED,
+            )
+        )
         index += 1
         ended.wait(max(begin_s + index / rate - time.monotonic(), 0))
 
@@ -81,6 +116,7 @@ class Rig:
         sources: tuple[SourceHealth, ...] = (),
         shelf: ShelfConfig | None = None,
         size_wh: tuple[int, int] = SIZE_WH,
+        builder: PairBuilder | None = None,
     ) -> None:
         self.folder = folder
         self.token = token
@@ -99,6 +135,8 @@ class Rig:
             shelf=self.shelf,
             telemetry=self.telemetry,
             health=lambda: sources,
+            builder=builder,
+            profile=None if builder is None else CELSIUS,
             config=HubConfig(most_viewers=most_viewers),
         )
         self.server = WebServer(parse_address(web, token), hub=self.hub, folder=folder, token=token)
@@ -106,7 +144,12 @@ class Rig:
         self.ended = threading.Event()
         self._stop = threading.Event()
         self.results = ResultsWriter(folder / "results.jsonl")
-        self._run = threading.Thread(target=self._process, args=(rate, size_wh), daemon=True)
+        if builder is None:
+            pairs = moving_pairs(rate, self.ended, size_wh)
+        else:
+            pairs = unregistered_pairs(rate, self.ended, builder)
+        self._rebuild = None if builder is None else builder.rebuild
+        self._run = threading.Thread(target=self._process, args=(pairs,), daemon=True)
 
     def __enter__(self) -> Self:
         self._run.start()
@@ -125,7 +168,7 @@ class Rig:
         self.server.close()
         self.results.close()
 
-    def _process(self, rate: float, size_wh: tuple[int, int]) -> None:
+    def _process(self, pairs: Iterator[FramePair]) -> None:
         processor = InteractiveProcessor(
             fuser=_build(FusionChoice(method="average")),
             tracker=IdentityTracker(),
@@ -133,10 +176,11 @@ class Rig:
             shelf=self.shelf,
             stop=self._stop,
             build_fuser=_build,
+            rebuild=self._rebuild,
         )
         with Progress("pairs", None, quiet=True) as progress:
             run_stream(
-                moving_pairs(rate, self.ended, size_wh),
+                pairs,
                 processor,
                 [TelemetrySink(self.telemetry), self.results],
                 statistics=self.statistics,
