@@ -96,6 +96,7 @@ class StreamResult:
         states: target id to its state.
         stage_ms: duration of each stage in milliseconds.
         dropped: frames thrown away before this pair since the run began.
+        level: how far fusion was degraded, see ``pipeline.degrade``; 0 is as asked.
         backdated: pair index to states by target id, of targets that were added on earlier pairs since the last
             result.
         title: names of the methods that made it, where they can change during the run.
@@ -106,5 +107,6 @@ class StreamResult:
     states: dict[int, TrackState] = field(default_factory=dict)
     stage_ms: dict[str, float] = field(default_factory=dict)
     dropped: int = 0
+    level: int = 0
     backdated: dict[int, dict[int, TrackState]] = field(default_factory=dict)
     title: str | None = None

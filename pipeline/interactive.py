@@ -18,6 +18,7 @@ from pipeline.control import (
     SetPaused,
     SetRecording,
 )
+from pipeline.degrade import DegradePolicy
 from pipeline.frames import FramePair, StreamResult
 from pipeline.shelf import PairShelf
 from pipeline.stream import PairProcessor, check_box
@@ -47,6 +48,7 @@ class InteractiveProcessor(PairProcessor):
         stop: ends a pause.
         build_fuser: makes the fuser of a choice, called in a thread of its own; None: the fusion is fixed.
         rebuild: makes a pair anew after a change of its registration; None: it never changes.
+        policy: as for `PairProcessor`.
     """
 
     def __init__(
@@ -61,8 +63,9 @@ class InteractiveProcessor(PairProcessor):
         stop: threading.Event,
         build_fuser: Callable[[FusionChoice], Fuser] | None = None,
         rebuild: Callable[[FramePair], FramePair] | None = None,
+        policy: DegradePolicy | None = None,
     ) -> None:
-        super().__init__(fuser=fuser, tracker=tracker, boxes=boxes, modality=modality)
+        super().__init__(fuser=fuser, tracker=tracker, boxes=boxes, modality=modality, policy=policy)
         self._control = control
         self._shelf = shelf
         self._stop = stop
@@ -76,11 +79,8 @@ class InteractiveProcessor(PairProcessor):
         self._wanted: FusionChoice | None = None
 
     def process(self, pair: FramePair, decode_ms: float = 0.0, dropped: int = 0) -> StreamResult:
-        """Obey what was asked, wait while paused, then fuse and track one pair and publish the result."""
+        """Obey what was asked, then fuse and track one pair and publish the result."""
         self._obey()
-        while self._control.state.paused and not self._stop.is_set():
-            self._control.wait(_PAUSE_STEP_S)
-            self._obey()
         self._adopt_fuser()
         result = replace(super().process(pair, decode_ms, dropped), title=self._control.state.title)
         if self._backdated:
@@ -90,6 +90,15 @@ class InteractiveProcessor(PairProcessor):
         self._last = result
         self._control.publish(result)
         return result
+
+    def wait_while_paused(self) -> None:
+        """Obey what is asked until the run is not paused, or ends."""
+        self._obey()
+        if self._control.state.paused and self._policy is not None:
+            self._policy.restart()  # what is dropped from now on says nothing of the machine
+        while self._control.state.paused and not self._stop.is_set():
+            self._control.wait(_PAUSE_STEP_S)
+            self._obey()
 
     def _obey(self) -> None:
         for command in self._control.take():
@@ -210,6 +219,8 @@ class InteractiveProcessor(PairProcessor):
             self._control.announce("refused", str(built))
             return
         self._fuser = built
+        if self._policy is not None:
+            self._policy.restart(level=0)
         self._control.update(fusion=choice)
         self._control.announce(
             "fusion",

@@ -117,6 +117,8 @@ class Overlay:
         parts = [result.title or self._title, f"{pair.time_s:.2f} s"]
         if frames_per_s is not None:
             parts.append(f"{frames_per_s:.0f} fps" if frames_per_s >= 9.5 else f"{frames_per_s:.1f} fps")
+        if result.level:
+            parts.append(f"degraded: level {result.level}")
         if pair.missing is not None:
             parts.append(f"no {pair.missing} picture")
         elif pair.status is not PairStatus.PAIRED:

@@ -13,20 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 from fusion.devices import resolve_device
 from fusion.errors import InputError, RunError
-from fusion.factory import build_fuser
-from fusion.fuser import Fuser, PoolingName
 from pipeline.assemble import PairStream, open_pairs
+from pipeline.degrade import LEVELS, DegradePolicy
 from pipeline.health import SourceWatch
 from pipeline.live_pairs import LivePairStream
 from pipeline.open_telemetry import CollectorLink
 from pipeline.outputs import check_output_folder, prepare_output_folder
 from pipeline.overlay import Overlay
 from pipeline.progress import Progress
+from pipeline.run_methods import build_fuser_of, build_tracker_of
 from pipeline.run_outputs import (
     RESULTS_NAME,
     SUMMARY_NAME,
     VIDEO_NAME,
     Announcer,
+    LevelReport,
+    Messages,
     StoppedRecording,
     open_sinks,
     own_files,
@@ -39,7 +41,7 @@ from pipeline.sources.synthetic import SyntheticScene, SyntheticSource
 from pipeline.stream import PairProcessor, in_real_time, run_stream
 from pipeline.telemetry import Telemetry
 from trackers.box import Box
-from trackers.state import Modality, Tracker
+from trackers.state import Modality
 
 if TYPE_CHECKING:
     from pipeline.web.page import LivePage
@@ -112,10 +114,17 @@ def record_stream(
         targets = _targets(settings, pairs)
         if not targets.boxes and settings.tracking.method != "none" and page is None:
             say("no --box given and no ground truth: fusing without tracking")
-        fuser, tracker = _build(settings, has_targets=bool(targets.boxes) or page is not None)
+        size_wh = (pairs.info.width, pairs.info.height)
+        fusion = settings.fusion
+        fuser = (
+            None if fusion.method == "none" else build_fuser_of(settings, fusion.full_method, fusion.pooling, size_wh)
+        )
+        wants_tracker = settings.tracking.method != "none" and (targets.boxes or page is not None)
+        tracker = build_tracker_of(settings) if wants_tracker else None
         boxes, modality = targets.boxes, settings.tracking.modality
+        policy = DegradePolicy(settings.degrade, LevelReport(settings.degrade.every, Messages(say, page)))
         if page is None:
-            processor = PairProcessor(fuser=fuser, tracker=tracker, boxes=boxes, modality=modality)
+            processor = PairProcessor(fuser=fuser, tracker=tracker, boxes=boxes, modality=modality, policy=policy)
         else:
             processor = page.processor(
                 fuser=fuser,
@@ -123,7 +132,8 @@ def record_stream(
                 boxes=boxes,
                 modality=modality,
                 stop=stop,
-                build_fuser=lambda choice: _build_fuser(settings, choice.method, choice.pooling),
+                build_fuser=lambda choice: build_fuser_of(settings, choice.method, choice.pooling, size_wh),
+                policy=policy,
             )
         return _run(settings, pairs, processor, targets, folder, stop, say, _Watchers(telemetry, page, window))
 
@@ -139,8 +149,9 @@ def _run(
     watchers: _Watchers,
 ) -> dict[str, Any]:
     page = watchers.page
-    announcer = Announcer(pairs, say, page)
-    live = settings.source.live if settings.live is None else settings.live
+    messages = Messages(say, page)
+    announcer = Announcer(pairs, messages)
+    live = settings.runs_live
     statistics = RunStatistics(telemetry=watchers.telemetry)
     truth = TruthSink(targets.truth) if targets.truth else None
     total = min(filter(None, (pairs.info.length, settings.recording.max_pairs)), default=None)
@@ -148,10 +159,10 @@ def _run(
     exit_code = 1
     # Everything the run needs is there; only now may an earlier recording go.
     prepare_output_folder(folder, overwrite=True, own_files=own_files(folder))
-    stopped = StoppedRecording(say, page)
+    stopped = StoppedRecording(messages, page)
     try:
         with ExitStack() as ending, _brisk_threads(live):
-            sinks = open_sinks(settings, pairs, folder, watchers.telemetry, page, stopped, ending)
+            sinks = open_sinks(settings, pairs, folder, statistics, page, stopped, messages, ending)
             run_stream(
                 in_real_time(pairs) if live and not settings.source.live else pairs,
                 processor,
@@ -180,6 +191,7 @@ def _run(
             **timing_fields(statistics, time.perf_counter() - begin_s),
             "unpaired": pairs.stats.unpaired,
             "dropped": pairs.stats.dropped + statistics.dropped + _dropped_before_pairing(pairs),
+            **_live_fields(settings, statistics),
             "fuser": settings.fusion.full_method,
             "tracker": settings.tracking.method,
             "modality": settings.tracking.modality.value,
@@ -211,6 +223,14 @@ def _brisk_threads(live: bool) -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(before_s)
+
+
+def _live_fields(settings: StreamSettings, statistics: RunStatistics) -> dict[str, Any]:
+    """What the summary of a live run has besides: results by degradation level, pictures left out of the video."""
+    if not settings.runs_live:
+        return {}
+    levels = {str(level): statistics.levels.get(level, 0) for level in LEVELS}
+    return {"levels": levels, "recording_dropped": statistics.recording_dropped}
 
 
 def _dropped_before_pairing(pairs: PairStream) -> int:
@@ -256,39 +276,6 @@ def _synthetic_targets(scene: SyntheticScene) -> _Targets:
         }
 
     return _Targets(boxes=tuple(box for _, box in found), truth=truth)
-
-
-def _build(settings: StreamSettings, *, has_targets: bool) -> tuple[Fuser | None, Tracker | None]:
-    fusion, tracking = settings.fusion, settings.tracking
-    fuser = None if fusion.method == "none" else _build_fuser(settings, fusion.full_method, fusion.pooling)
-    tracker = None
-    if tracking.method != "none" and has_targets:
-        from trackers.factory import build_tracker  # only runs that track pay for it
-
-        tracker = build_tracker(
-            tracking.method,
-            weights=tracking.weights,
-            modality=tracking.modality,
-            strategy=tracking.strategy,
-            overrides=tracking.overrides,
-            engine=settings.engine,
-            device=settings.device,
-        )
-    return fuser, tracker
-
-
-def _build_fuser(settings: StreamSettings, method: str, pooling: PoolingName) -> Fuser:
-    fusion = settings.fusion
-    return build_fuser(
-        method,
-        weights=fusion.weights if method == fusion.full_method else None,
-        pooling=pooling,
-        spatial=fusion.spatial,
-        range_name=fusion.range,
-        engine=settings.engine,
-        device=settings.device,
-        gray=fusion.gray,
-    )
 
 
 def _seed(seed: int) -> None:

@@ -13,9 +13,11 @@ from pipeline.health import SourceWatch
 from pipeline.overlay import Overlay
 from pipeline.settings import StreamSettings
 from pipeline.sinks import Sink
+from pipeline.sinks.queued import QueuedSink
 from pipeline.sinks.recorder import KeepGoing, SegmentedRecorder
-from pipeline.sinks.results import ResultsWriter
-from pipeline.sinks.telemetry import TelemetrySink
+from pipeline.sinks.results import ResultRecord, ResultsWriter
+from pipeline.sinks.summary import RunStatistics
+from pipeline.sinks.telemetry import TelemetryLogSink, TelemetrySink
 from pipeline.sinks.video import VideoSink
 from pipeline.telemetry import Telemetry, TelemetryLog
 
@@ -26,6 +28,11 @@ VIDEO_NAME = "fused.mp4"
 RESULTS_NAME = "results.jsonl"
 SUMMARY_NAME = "summary.json"
 TELEMETRY_NAME = "telemetry.jsonl"
+# What may wait for a slow disk in a live run: eight pictures of 640 x 480 with their pairs are 17 MB, a line 300 bytes.
+_PICTURES_WAITING = 8
+_LINES_WAITING = 20_000
+# Fewer missing pictures are a hiccup, such as the encoder's start; they are counted but not worth a warning.
+_WORTH_SAYING = 30
 _OWN_FILES = (VIDEO_NAME, RESULTS_NAME, SUMMARY_NAME, TELEMETRY_NAME, f"{TELEMETRY_NAME}.1")
 
 
@@ -35,11 +42,31 @@ def own_files(folder: Path) -> list[str]:
     return [*_OWN_FILES, *(path.name for path in segments)]
 
 
+class Messages:
+    """Tells people what happens: those at the terminal, and those at the page where there is one."""
+
+    def __init__(self, say: Callable[[str], None], page: LivePage | None = None) -> None:
+        self._say = say
+        self._page = page
+
+    def tell(self, text: str) -> None:
+        """Say what happened."""
+        self._say(text)
+        if self._page is not None:
+            self._page.control.announce("warning", text)
+
+    def warn(self, text: str) -> None:
+        """Say what happened and should not have."""
+        self._say(f"warning: {text}")
+        if self._page is not None:
+            self._page.control.announce("warning", text)
+
+
 class StoppedRecording:
     """Notes that a file could be written no further while the run goes on, and says so."""
 
-    def __init__(self, say: Callable[[str], None], page: LivePage | None) -> None:
-        self._say = say
+    def __init__(self, messages: Messages, page: LivePage | None) -> None:
+        self._messages = messages
         self._page = page
         self.error: str | None = None
 
@@ -48,25 +75,25 @@ class StoppedRecording:
         name = Path(error.filename).name if error.filename else VIDEO_NAME
         text = f"{name} ({error.strerror})"
         self.error = self.error or text
-        self._say(f"warning: recording stopped: {text}")
-        if self._page is not None:
-            if name != RESULTS_NAME:
-                self._page.control.update(recording=None)
-            self._page.control.announce("warning", f"recording stopped: {text}")
+        if self._page is not None and name != RESULTS_NAME:
+            self._page.control.update(recording=None)
+        self._messages.warn(f"recording stopped: {text}")
 
 
 def open_sinks(
     settings: StreamSettings,
     pairs: PairStream,
     folder: Path,
-    telemetry: Telemetry,
+    statistics: RunStatistics,
     page: LivePage | None,
     stopped: StoppedRecording,
+    messages: Messages,
     ending: ExitStack,
 ) -> list[Sink]:
     """The files of a run; each is closed by ``ending``.
 
-    With a page a file that fails does not end the run, for people are watching: ``stopped`` notes it.
+    With a page a file that fails does not end the run, for people are watching: ``stopped`` notes it. In a live run
+    each is written in a thread of its own: a disk that is too slow costs pictures of the video, which are counted.
 
     Raises:
         OSError: a file cannot be begun.
@@ -81,7 +108,7 @@ def open_sinks(
         )
 
     def kept(sink: Sink) -> Sink:
-        guarded = sink if page is None else KeepGoing(sink, stopped)
+        guarded: Sink = sink if page is None else KeepGoing(sink, stopped)
         ending.callback(guarded.close)
         return guarded
 
@@ -91,22 +118,94 @@ def open_sinks(
         wanted=(lambda: True) if page is None else (lambda: page.control.state.recording is True),
         config=settings.recording.segments,
     )
-    sinks = [kept(recorder), kept(ResultsWriter(folder / RESULTS_NAME))]
+    results = ResultsWriter(folder / RESULTS_NAME)
+    telemetry = statistics.telemetry or Telemetry()
+    log = None
     wants_log = settings.recording.telemetry
     if wants_log or (wants_log is None and (page is not None or settings.source.live)):
-        sinks.append(TelemetrySink(telemetry, TelemetryLog(folder / TELEMETRY_NAME), SourceWatch(pairs).health))
-    else:
-        sinks.append(TelemetrySink(telemetry))
-    return sinks
+        log = TelemetryLogSink(telemetry, TelemetryLog(folder / TELEMETRY_NAME), SourceWatch(pairs).health)
+    files: list[Sink] = [recorder, results, *([log] if log else [])]
+    if settings.runs_live:
+        report = DroppedPictures(statistics, messages)
+        files = queued_files(recorder, results, log, statistics, report)
+    return [TelemetrySink(telemetry), *(kept(file) for file in files)]
+
+
+def queued_files(
+    video: Sink,
+    results: ResultsWriter,
+    log: TelemetryLogSink | None,
+    statistics: RunStatistics,
+    on_drop: Callable[[int], None],
+) -> list[Sink]:
+    """The files of a live run, each with a queue and a thread of its own.
+
+    Pictures are large, so few may wait; lines of results are small, and hours of them may.
+    """
+    queued: list[Sink] = [
+        QueuedSink(
+            lambda result: result,
+            video.write,
+            video.close,
+            capacity=_PICTURES_WAITING,
+            on_drop=on_drop,
+            on_stored=lambda duration_ms: statistics.add_stage("video", duration_ms),
+            name="video",
+        ),
+        QueuedSink(ResultRecord.of, results.append, results.close, capacity=_LINES_WAITING, name="lines"),
+    ]
+    if log is not None:
+        # The result says nothing to the log but that there is one.
+        queued.append(
+            QueuedSink(lambda result: result if log.due else None, log.write, log.close, capacity=1, name="log")
+        )
+    return queued
+
+
+class DroppedPictures:
+    """Counts the pictures that a slow disk or encoder kept out of the video, and says so once."""
+
+    def __init__(self, statistics: RunStatistics, messages: Messages) -> None:
+        self._statistics = statistics
+        self._messages = messages
+
+    def __call__(self, count: int) -> None:
+        """Take the number of pictures left out so far."""
+        if self._statistics.recording_dropped < _WORTH_SAYING <= count:
+            self._messages.warn(
+                "the recording cannot keep up: pictures are left out of the video; every result is still written"
+            )
+        self._statistics.recording_dropped = count
+        if self._statistics.telemetry is not None:
+            self._statistics.telemetry.set_count("recording_dropped", count)
+
+
+class LevelReport:
+    """Says at which level fusion goes on, see ``pipeline.degrade``."""
+
+    def __init__(self, every: int, messages: Messages) -> None:
+        self._every = every
+        self._messages = messages
+
+    def __call__(self, level: int) -> None:
+        """Take the new level."""
+        match level:
+            case 0:
+                self._messages.tell("fusing as asked again")
+            case 1:
+                self._messages.tell("level 1 of degradation: fusing with a lighter method, to keep up")
+            case _:
+                self._messages.tell(
+                    f"level {level} of degradation: fusing every {self._every}th pair in full, to keep up"
+                )
 
 
 class Announcer:
     """Says each warning of the sources once, as soon as the next result comes."""
 
-    def __init__(self, pairs: PairStream, say: Callable[[str], None], page: LivePage | None = None) -> None:
+    def __init__(self, pairs: PairStream, messages: Messages) -> None:
         self._pairs = pairs
-        self._say = say
-        self._page = page
+        self._messages = messages
         self._said: set[str] = set()
         self.announce()
 
@@ -115,9 +214,7 @@ class Announcer:
         for warning in self._pairs.warnings:
             if warning not in self._said:
                 self._said.add(warning)
-                self._say(f"warning: {warning}")
-                if self._page is not None:
-                    self._page.control.announce("warning", warning)
+                self._messages.warn(warning)
 
     def write(self, result: StreamResult) -> None:
         """Look for new warnings."""

@@ -10,6 +10,7 @@ from fusion.errors import InputError
 from fusion.fuser import PoolingName, RangeName, SpatialName, method_in_mode
 from pipeline.assemble import PairSourceConfig
 from pipeline.control import run_title
+from pipeline.degrade import DegradeConfig
 from pipeline.overlay import OverlayConfig
 from pipeline.sinks.recorder import SegmentConfig
 from pipeline.web.settings import WebSettings
@@ -112,6 +113,7 @@ class StreamSettings:
         engine: ``torch`` or ``onnx``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         live: True drops pairs that come faster than they are processed; False waits; None decides by the source.
+        degrade: when and how a live run fuses more cheaply.
         seed: seed of everything random.
     """
 
@@ -126,7 +128,13 @@ class StreamSettings:
     engine: EngineName = "torch"
     device: str = "auto"
     live: bool | None = None
+    degrade: DegradeConfig = field(default_factory=DegradeConfig)
     seed: int = 0
+
+    @property
+    def runs_live(self) -> bool:
+        """Whether pairs that wait are dropped for newer ones."""
+        return self.source.live if self.live is None else self.live
 
     @property
     def title(self) -> str:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from fusion.errors import InputError
 from fusion.fuser import Fuser
+from pipeline.degrade import DegradePolicy, DegradingFuser
 from pipeline.frames import FramePair, StreamResult
 from pipeline.handover import Handover, HandoverClosed
 from pipeline.progress import Progress
@@ -51,6 +52,7 @@ class PairProcessor:
         tracker: follows the targets, or None.
         boxes: the targets in the first pair, numbered from 1, in pixels of the visible picture.
         modality: which picture is shown when ``fuser`` is None.
+        policy: says how far to degrade a `DegradingFuser`; None never does.
     """
 
     def __init__(
@@ -60,11 +62,13 @@ class PairProcessor:
         tracker: Tracker | None,
         boxes: Sequence[Box] = (),
         modality: Modality = Modality.FUSED,
+        policy: DegradePolicy | None = None,
     ) -> None:
         self._fuser = fuser
         self._tracker = tracker
         self._boxes = tuple(boxes)
         self._modality = modality
+        self._policy = policy
         self._states: dict[int, TrackState] = {}
         self._started = False
 
@@ -84,8 +88,29 @@ class PairProcessor:
             "track": (time.perf_counter() - fused_s) * 1e3,
         }
         return StreamResult(
-            pair=pair, fused_bgr=fused_bgr, states=dict(self._states), stage_ms=stage_ms, dropped=dropped
+            pair=pair,
+            fused_bgr=fused_bgr,
+            states=dict(self._states),
+            stage_ms=stage_ms,
+            dropped=dropped,
+            level=self._fuser.level if isinstance(self._fuser, DegradingFuser) else 0,
         )
+
+    def wait_while_paused(self) -> None:
+        """Return at once: this one is never paused."""
+
+    def keep_pace(self, now_s: float, *, dropped: int, latency_s: float) -> None:
+        """Say how the run keeps up, after each result: the next pair may be fused more cheaply, or as asked again.
+
+        Args:
+            now_s: the time on any clock that does not jump.
+            dropped: pairs dropped since the run began.
+            latency_s: time from the reading of the pair to its result.
+        """
+        if self._policy is not None and isinstance(self._fuser, DegradingFuser):
+            self._fuser.level = self._policy.observe(
+                now_s, dropped=dropped, latency_s=latency_s, deepest=self._fuser.deepest
+            )
 
     def _fuse(self, pair: FramePair) -> NDArray[np.uint8]:
         thermal_only = pair.missing == "visible" or (self._fuser is None and self._modality is Modality.IR)
@@ -165,12 +190,17 @@ def run_stream(
     writer.start()
     done = 0
     try:
-        for read in incoming.drain(stop):
+        while done != max_pairs:
+            # Before a pair is taken: in a pause the newest one goes on replacing the one that waits.
+            processor.wait_while_paused()
+            read = incoming.get(stop)
+            if read is None:
+                break
             result = processor.process(read.pair, read.decode_ms, incoming.dropped)
             outgoing.put((result, read.ready_s))
             done += 1
-            if done == max_pairs:
-                break
+            now_s = time.perf_counter()
+            processor.keep_pace(now_s, dropped=incoming.dropped, latency_s=now_s - read.ready_s)
     finally:
         statistics.dropped = incoming.dropped
         incoming.close()

@@ -123,6 +123,7 @@ class TelemetrySnapshot:
         age_ms: percentiles of the age of a picture when a viewer confirmed that it is shown, in milliseconds.
         counters: counts by name, such as ``dropped`` and ``held``.
         idle_s: seconds since the last result, or None before the first.
+        level: how far fusion is degraded now, see ``pipeline.degrade``.
     """
 
     uptime_s: float
@@ -133,6 +134,7 @@ class TelemetrySnapshot:
     age_ms: Percentiles | None = None
     counters: dict[str, int] = field(default_factory=dict)
     idle_s: float | None = None
+    level: int = 0
 
 
 class Telemetry:
@@ -146,6 +148,7 @@ class Telemetry:
         self._age = Window()
         self._moments_s: deque[float] = deque(maxlen=_WINDOW)
         self._pairs = 0
+        self._level = 0
         self._counters: dict[str, int] = {"dropped": 0, "single": 0, "held": 0}
 
     def add_result(self, result: StreamResult) -> None:
@@ -156,6 +159,9 @@ class Telemetry:
             for stage, duration_ms in result.stage_ms.items():
                 self._stages.setdefault(stage, Window()).add(duration_ms)
             self._counters["dropped"] = result.dropped
+            self._level = result.level
+            if result.level:
+                self._add_up(f"level_{result.level}")
             if result.pair.status is PairStatus.PAIRED:
                 self._skew.add(abs(result.pair.dt_s) * 1e3)
             else:
@@ -174,7 +180,12 @@ class Telemetry:
     def count(self, name: str, amount: int = 1) -> None:
         """Add to a counter."""
         with self._lock:
-            self._counters[name] = self._counters.get(name, 0) + amount
+            self._add_up(name, amount)
+
+    def set_count(self, name: str, count: int) -> None:
+        """Set a counter that is kept elsewhere."""
+        with self._lock:
+            self._counters[name] = count
 
     def snapshot(self) -> TelemetrySnapshot:
         """The numbers of now."""
@@ -192,7 +203,11 @@ class Telemetry:
                 age_ms=self._age.percentiles(),
                 counters=dict(self._counters),
                 idle_s=round(now_s - self._moments_s[-1], 3) if self._moments_s else None,
+                level=self._level,
             )
+
+    def _add_up(self, name: str, amount: int = 1) -> None:
+        self._counters[name] = self._counters.get(name, 0) + amount
 
     def totals(self) -> dict[str, tuple[int, float]]:
         """Count and sum in milliseconds of every stage since the beginning."""
@@ -253,6 +268,7 @@ def prometheus_text(
     for name, count in sorted(snapshot.counters.items()):
         family(f"rgbt_{name}_total", "counter", f"Count of {name.replace('_', ' ')}.", [("", count)])
     family("rgbt_fps", "gauge", "Pairs a second over the last seconds.", [("", snapshot.fps)])
+    family("rgbt_degradation_level", "gauge", "How far fusion is degraded.", [("", snapshot.level)])
     family("rgbt_uptime_seconds", "gauge", "Age of the run.", [("", snapshot.uptime_s)])
     stages: list[tuple[str, float]] = []
     for stage, values in snapshot.stages_ms.items():

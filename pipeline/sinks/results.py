@@ -6,6 +6,7 @@ import json
 import os
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,26 @@ from trackers.state import Modality, TrackState
 
 # Lines that a target added on an earlier pair may still be written into: at 30 pairs a second half a minute.
 _AMENDABLE = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRecord:
+    """What is written of a result, without its pictures, so that many can wait for a slow disk.
+
+    Attributes:
+        index: number of the pair.
+        line: the line of JSON with its end.
+        backdated: states to write into the lines of earlier pairs.
+    """
+
+    index: int
+    line: bytes
+    backdated: Mapping[int, Mapping[int, TrackState]]
+
+    @classmethod
+    def of(cls, result: StreamResult) -> ResultRecord:
+        """The record of a result."""
+        return cls(index=result.pair.index, line=_encoded(result_line(result)), backdated=result.backdated)
 
 
 class ResultsWriter:
@@ -33,12 +54,16 @@ class ResultsWriter:
 
     def write(self, result: StreamResult) -> None:
         """Append the line of one result, after amending earlier lines where it says so."""
+        self.append(ResultRecord.of(result))
+
+    def append(self, record: ResultRecord) -> None:
+        """The same for what is to be written of a result."""
         if self._descriptor is None:
             raise ValueError(f"{self._path} is closed")
-        if result.backdated:
-            self._amend(self._descriptor, result.backdated)
-        self._places.append((result.pair.index, self._length))
-        self._put(self._descriptor, self._length, _encoded(result_line(result)))
+        if record.backdated:
+            self._amend(self._descriptor, record.backdated)
+        self._places.append((record.index, self._length))
+        self._put(self._descriptor, self._length, record.line)
 
     def close(self) -> None:
         """Close the file."""
@@ -92,6 +117,7 @@ def result_line(result: StreamResult) -> dict[str, Any]:
         "time_s": round(result.pair.time_s, 6),
         "dt_ms": round(result.pair.dt_s * 1e3, 3),
         "status": result.pair.status.value,
+        **({"level": result.level} if result.level else {}),
         "targets": _target_fields(result.states),
         "stage_ms": {stage: round(duration, 3) for stage, duration in result.stage_ms.items()},
     }

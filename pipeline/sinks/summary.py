@@ -27,6 +27,8 @@ class RunStatistics:
     Attributes:
         pairs: results so far.
         dropped: pairs that a live run threw away because newer ones came.
+        recording_dropped: pictures that a live run left out of the video because the disk or encoder was too slow.
+        levels: results by degradation level, see ``pipeline.degrade``.
         stage_ms: durations of each stage in milliseconds, one a pair; of a long run a fair sample.
         latency_ms: time from the moment a pair was ready until it was recorded, likewise.
         telemetry: is told of stages that are no part of the results too.
@@ -34,6 +36,8 @@ class RunStatistics:
 
     pairs: int = 0
     dropped: int = 0
+    recording_dropped: int = 0
+    levels: dict[int, int] = field(default_factory=dict)
     stage_ms: dict[str, Reservoir] = field(default_factory=dict)
     latency_ms: Reservoir = field(default_factory=Reservoir)
     telemetry: Telemetry | None = None
@@ -41,6 +45,7 @@ class RunStatistics:
     def add(self, result: StreamResult, latency_ms: float) -> None:
         """Count one result."""
         self.pairs += 1
+        self.levels[result.level] = self.levels.get(result.level, 0) + 1
         self.latency_ms.add(latency_ms)
         for stage, duration_ms in result.stage_ms.items():
             self._window(stage).add(duration_ms)

@@ -9,28 +9,43 @@ from pipeline.telemetry import SourceHealth, Telemetry, TelemetryLog
 
 
 class TelemetrySink:
-    """Feeds a run's telemetry.
+    """Feeds a run's telemetry, which receives every result."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+
+    def write(self, result: StreamResult) -> None:
+        """Count one result."""
+        self._telemetry.add_result(result)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class TelemetryLogSink:
+    """Writes the log of a run's telemetry.
 
     Args:
-        telemetry: receives every result.
-        log: receives a line now and then, or None.
-        health: says how the sources are doing, for the log.
+        telemetry: has the numbers.
+        log: receives a line now and then.
+        health: says how the sources are doing.
     """
 
     def __init__(
-        self,
-        telemetry: Telemetry,
-        log: TelemetryLog | None = None,
-        health: Callable[[], Sequence[SourceHealth]] = lambda: (),
+        self, telemetry: Telemetry, log: TelemetryLog, health: Callable[[], Sequence[SourceHealth]] = lambda: ()
     ) -> None:
         self._telemetry = telemetry
         self._log = log
         self._health = health
 
+    @property
+    def due(self) -> bool:
+        """It is time for another line."""
+        return self._log.due
+
     def write(self, result: StreamResult) -> None:
-        """Count one result."""
-        self._telemetry.add_result(result)
-        if self._log is not None and self._log.due:
+        """Write a line if one is due."""
+        if self._log.due:
             self._log.write(self._telemetry.snapshot(), self._health())
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from fusion.fuser import Fuser
 from fusion.weight_store import find_weights
 from pipeline.assemble import PairStream
 from pipeline.control import FusionChoice, RunControl, RunState
+from pipeline.degrade import DegradePolicy
 from pipeline.health import SourceWatch
 from pipeline.interactive import InteractiveProcessor
 from pipeline.overlay import Overlay
@@ -96,6 +97,7 @@ class LivePage:
         modality: Modality,
         stop: threading.Event,
         build_fuser: Callable[[FusionChoice], Fuser],
+        policy: DegradePolicy | None = None,
     ) -> InteractiveProcessor:
         """The processor that obeys the page."""
         return InteractiveProcessor(
@@ -108,6 +110,7 @@ class LivePage:
             stop=stop,
             build_fuser=build_fuser,
             rebuild=self._rebuild,
+            policy=policy,
         )
 
     def close(self) -> None:

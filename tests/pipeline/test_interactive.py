@@ -117,7 +117,7 @@ def test_what_cannot_be_done_is_refused_and_the_run_goes_on() -> None:
 def test_a_pause_ends_with_the_run() -> None:
     bench = Bench()
     bench.control.post(SetPaused(True))
-    thread = threading.Thread(target=bench.run, args=(0,))
+    thread = threading.Thread(target=bench.processor.wait_while_paused)
     thread.start()
     thread.join(0.3)
     assert thread.is_alive()

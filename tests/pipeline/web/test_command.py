@@ -152,7 +152,9 @@ def test_a_full_disk_stops_the_recording_but_not_the_picture(small_disk: Path) -
             viewer.picture()
             with contextlib.suppress(OSError):
                 ballast.write_bytes(b"\0" * (4 << 20))
-            assert "No space" in viewer.event("warning")["text"]
+            # A busy machine may have to say first that fusion or recording cannot keep up.
+            while "No space" not in viewer.event("warning")["text"]:
+                pass
             first = viewer.picture().header["frame"]
             viewer.picture(like=lambda picture: picture.header["frame"] > first + 40)
         ballast.unlink()

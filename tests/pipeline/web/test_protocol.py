@@ -114,7 +114,7 @@ values = st.recursive(
     max_leaves=8,
 )
 kinds = st.sampled_from(
-    "shown view hold add remove pause record snapshot fusion nudge register registration display measure".split()
+    ["shown", "view", "hold", "add", "remove", "pause", "record", "snapshot", "fusion", "nudge", "register", "registration", "display", "measure"]
 )
 names = ["frame", "box", "on", "method", "serial", "target", "shift", "scale", "visible", "thermal", "low", "regions"]
 
