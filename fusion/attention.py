@@ -95,13 +95,19 @@ FSRPN = AttentionStrategy(spatial="softmax_sum", channel="softmax", pooling="avg
 rounding for its non-negative features and would silence features of negative sum."""
 
 
-def fuse_features(features: Sequence[Tensor] | Tensor, strategy: AttentionStrategy = NESTFUSE) -> Tensor:
+def fuse_features(
+    features: Sequence[Tensor] | Tensor,
+    strategy: AttentionStrategy = NESTFUSE,
+    pooled: Tensor | None = None,
+) -> Tensor:
     """Fuse the features of K modalities: the mean of spatial and channel attention (equation 4).
 
     Args:
         features: K tensors (B, C, H, W) of one shape and type, or one tensor (K, B, C, H, W). Every image of
             the batch is weighed on its own. A single modality is returned as it is.
         strategy: how they are weighed.
+        pooled: values of the channels (K, B, C, 1, 1) to weigh them by, where the features are a part of a picture
+            and its channels were pooled as a whole; None pools those of the features.
 
     Returns:
         (B, C, H, W), in the type of the features.
@@ -115,12 +121,12 @@ def fuse_features(features: Sequence[Tensor] | Tensor, strategy: AttentionStrate
     weights: Tensor
     match strategy.spatial, strategy.channel:
         case "none", _:
-            weights = channel_weights(features, strategy)
+            weights = _channel_weights(features, strategy, pooled)
         case _, "none":
             weights = spatial_weights(features, strategy)
         case _:
             # Both parts weigh the same features, so their weights are averaged instead of two fused tensors.
-            weights = (spatial_weights(features, strategy) + channel_weights(features, strategy)) / 2
+            weights = (spatial_weights(features, strategy) + _channel_weights(features, strategy, pooled)) / 2
     fused = features[0] * weights[0]
     for feature, weight in zip(features[1:], weights[1:], strict=True):
         fused = fused + feature * weight
@@ -157,10 +163,15 @@ def channel_weights(features: Sequence[Tensor] | Tensor, strategy: AttentionStra
     still a share between 0 and 1 for backbones that end a block without one.
     """
     features = _checked(features)
-    if strategy.channel == "ratio" and strategy.pooling != "nuclear":
+    if pools_magnitudes(strategy):
         features = tuple(feature.abs() for feature in features)
     pooled = torch.stack([pool_channels(feature, strategy.pooling, strategy.epsilon) for feature in features])
     return channel_weights_of_pooled(pooled, strategy).to(features[0].dtype)
+
+
+def pools_magnitudes(strategy: AttentionStrategy) -> bool:
+    """Whether :func:`channel_weights` pools the magnitudes of features instead of the features."""
+    return strategy.channel == "ratio" and strategy.pooling != "nuclear"
 
 
 def channel_weights_of_pooled(pooled: Tensor, strategy: AttentionStrategy) -> Tensor:
@@ -199,7 +210,11 @@ def nuclear_norm(matrices: Tensor, offset: float = 0.0) -> Tensor:
     wide = matrices.to(torch.float64)
     if offset:
         wide = wide + offset
-    gram = wide @ wide.mT if wide.shape[-2] <= wide.shape[-1] else wide.mT @ wide
+    return nuclear_norm_of_gram(wide @ wide.mT if wide.shape[-2] <= wide.shape[-1] else wide.mT @ wide)
+
+
+def nuclear_norm_of_gram(gram: Tensor) -> Tensor:
+    """Sum of the singular values of the matrices whose Gram matrices (..., n, n) float64 these are: (...)."""
     eigenvalues = torch.linalg.eigvalsh(gram) if gram.requires_grad or not gram.is_cpu else _eigenvalues(gram)
     counts = eigenvalues > eigenvalues.amax(-1, keepdim=True) * _NOISE_FLOOR
     # The inner where keeps the infinite slope of the root at 0 out of the gradient.
@@ -218,6 +233,12 @@ def _eigenvalues(symmetric: Tensor) -> Tensor:
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(np.linalg.eigvalsh, np.array_split(matrices, workers)))
     return torch.from_numpy(np.concatenate(parts)).reshape(symmetric.shape[:-1])
+
+
+def _channel_weights(features: tuple[Tensor, ...], strategy: AttentionStrategy, pooled: Tensor | None) -> Tensor:
+    if pooled is None:
+        return channel_weights(features, strategy)
+    return channel_weights_of_pooled(pooled, strategy).to(features[0].dtype)
 
 
 def _ratio(values: Tensor, epsilon: float) -> Tensor:

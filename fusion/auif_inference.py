@@ -20,6 +20,7 @@ from torch.nn import functional
 from fusion.auif import (
     BLUR_SIDE_PX,
     LAPLACE_SIDE_PX,
+    LAYERS,
     MINIMUM_SIZE_PX,
     Auif,
     CombinationName,
@@ -28,6 +29,9 @@ from fusion.auif import (
 )
 
 Plane = NDArray[np.float32]
+
+REACH_PX = LAPLACE_SIDE_PX // 2 + 2 * LAYERS + 2
+"""How far a pixel of the result sees: the Laplacian, a 5x5 kernel in each layer, the l1 mode's window, the decoder."""
 
 _PROBE_PX = 9
 _MIDDLE = _PROBE_PX // 2

@@ -16,7 +16,10 @@ from fusion.attention import AttentionStrategy, fuse_features
 from fusion.checkpoints import load_strictly
 from fusion.nestfuse import Unit
 
+FEATURES = 64
 MINIMUM_SIZE_PX = 2
+REACH_PX = 8
+"""How far a pixel of the result sees: eight 3x3 convolutions, one after the other."""
 
 DenseFuseRule = Literal["addition", "l1"]
 

@@ -17,6 +17,8 @@ from fusion.errors import InputError
 
 FEATURES = 64
 MINIMUM_SIZE_PX = 2
+REACH_PX = 7
+"""How far a pixel of the result sees: six 3x3 convolutions and the 3x3 window of the l1 mode."""
 
 
 class DidFuse(nn.Module):

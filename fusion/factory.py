@@ -13,7 +13,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from fusion import densefuse, didfuse, ifcnn
+from fusion import auif_inference, densefuse, didfuse, ifcnn
 from fusion.attention import NESTFUSE, AttentionStrategy, PoolingKind, SpatialKind
 from fusion.auif import CombinationName, load_auif
 from fusion.auif_inference import collapse
@@ -27,8 +27,10 @@ from fusion.ifcnn import IfcnnRule, load_ifcnn
 from fusion.laplacian import LaplacianMethod
 from fusion.nestfuse import NestFuse, config_of_weights
 from fusion.nestfuse_inference import NestFuseMethod
+from fusion.nestfuse_strips import NestFuseStrips
 from fusion.picture_fuser import AverageMethod, LumaMethod, PictureFuser
 from fusion.ranges import build_range
+from fusion.strips import LocalStrips
 from fusion.tensor_method import TensorMethod
 from fusion.weight_store import WeightRecipe, require_weights
 
@@ -40,13 +42,27 @@ _DIDFUSE = _REPOSITORY + "Zhaozixiang1228/DIDFuse, folder Models (two files; giv
 _DENSEFUSE = _REPOSITORY + "hli1221/densefuse-pytorch, models/densefuse_gray.model; 'weights fetch densefuse'."
 _IFCNN = _REPOSITORY + "uzeful/IFCNN, Code/snapshots/IFCNN-{}.pth; 'weights fetch {}'."
 
+# Values of one feature map of a strip; a network holds some ten to twenty of them at a time, of 4 bytes each.
+_STRIP_VALUES = 2**25
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """What a method is built with, besides its weights: attention and device, where they matter to it."""
+    """What a method is built with, besides its weights, where it matters to it.
+
+    Attributes:
+        strategy: of the attention.
+        device: where the network runs.
+        strip_px: larger pictures are fused in strips of so many pixels; None is what fits the method into 2 to 3 GB.
+    """
 
     strategy: AttentionStrategy
     device: torch.device
+    strip_px: int | None = None
+
+    def strip_px_for(self, channels: int) -> int:
+        """Pixels in a strip for a network with so many channels at full resolution."""
+        return _STRIP_VALUES // channels if self.strip_px is None else self.strip_px
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +81,20 @@ class MethodRecipe:
 
 
 def _nestfuse(state: Mapping[str, Tensor], source: str, given: Circumstances) -> LumaMethod:
-    return NestFuseMethod(load_nestfuse(state, source), given.strategy, given.device)
+    network = load_nestfuse(state, source)
+    method = NestFuseMethod(network, given.strategy, given.device)
+    return NestFuseStrips(method, strip_px=given.strip_px_for(network.config.channels[0]))
+
+
+def _in_strips(method: LumaMethod, given: Circumstances, reach_px: int, channels: int) -> LumaMethod:
+    return LocalStrips(method, reach_px=reach_px, strip_px=given.strip_px_for(channels))
 
 
 def _auif(combination: CombinationName) -> MethodRecipe:
     return MethodRecipe(
-        build=lambda state, source, given: collapse(load_auif(state, source), combination),
+        build=lambda state, source, given: _in_strips(
+            collapse(load_auif(state, source), combination), given, auif_inference.REACH_PX, 1
+        ),
         weights="auif",
         origin=_AUIF,
     )
@@ -79,13 +103,14 @@ def _auif(combination: CombinationName) -> MethodRecipe:
 def _didfuse(combination: CombinationName) -> MethodRecipe:
     def build(state: Mapping[str, Tensor], source: str, given: Circumstances) -> LumaMethod:
         network = load_didfuse(state, source)
-        return TensorMethod(
+        method = TensorMethod(
             network,
             lambda thermal, visible: network.fuse(thermal, visible, combination),
             scale=255,
             minimum_size_px=didfuse.MINIMUM_SIZE_PX,
             device=given.device,
         )
+        return _in_strips(method, given, didfuse.REACH_PX, 2 * didfuse.FEATURES)
 
     return MethodRecipe(build=build, weights="didfuse", origin=_DIDFUSE)
 
@@ -93,13 +118,14 @@ def _didfuse(combination: CombinationName) -> MethodRecipe:
 def _densefuse(rule: DenseFuseRule) -> MethodRecipe:
     def build(state: Mapping[str, Tensor], source: str, given: Circumstances) -> LumaMethod:
         network = load_densefuse(state, source)
-        return TensorMethod(
+        method = TensorMethod(
             network,
             lambda thermal, visible: network.fuse(thermal, visible, rule),
             scale=1,
             minimum_size_px=densefuse.MINIMUM_SIZE_PX,
             device=given.device,
         )
+        return _in_strips(method, given, densefuse.REACH_PX, densefuse.FEATURES)
 
     return MethodRecipe(build=build, weights="densefuse", origin=_DENSEFUSE)
 
@@ -107,13 +133,14 @@ def _densefuse(rule: DenseFuseRule) -> MethodRecipe:
 def _ifcnn(name: str, rule: IfcnnRule) -> MethodRecipe:
     def build(state: Mapping[str, Tensor], source: str, given: Circumstances) -> LumaMethod:
         network = load_ifcnn(state, source)
-        return TensorMethod(
+        method = TensorMethod(
             network,
             lambda thermal, visible: network.fuse(thermal, visible, rule),
             scale=255,
             minimum_size_px=ifcnn.MINIMUM_SIZE_PX,
             device=given.device,
         )
+        return _in_strips(method, given, ifcnn.REACH_PX, ifcnn.FEATURES)
 
     return MethodRecipe(build=build, weights=name, origin=_IFCNN.format(rule.upper(), name))
 
@@ -161,6 +188,7 @@ def build_fuser(
     engine: str = "torch",
     device: str = "cpu",
     gray: bool = False,
+    strip_px: int | None = None,
 ) -> Fuser:
     """Build the fusion method ``name``.
 
@@ -176,6 +204,8 @@ def build_fuser(
         engine: ``torch``.
         device: ``auto``, ``cpu`` or ``cuda``. AUIF runs on the CPU in any case, where it is fast.
         gray: grey output even where the visible picture has colour.
+        strip_px: networks fuse larger pictures in strips of so many pixels, with the same result; None is what fits
+            into 2 to 3 GB of memory.
 
     Raises:
         InputError: an unknown name or choice, or a method without weights.
@@ -189,7 +219,7 @@ def build_fuser(
         raise InputError(f"--engine {engine}: fusion runs on torch here")
     range_mapping = build_range(range_name)
     strategy = attention_strategy(pooling, spatial)
-    given = Circumstances(strategy=strategy, device=resolve_device(device))
+    given = Circumstances(strategy=strategy, device=resolve_device(device), strip_px=strip_px)
     return PictureFuser(_build_method(name, weights, given), range_mapping, gray=gray)
 
 

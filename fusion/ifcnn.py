@@ -18,6 +18,8 @@ from fusion.checkpoints import load_strictly
 
 FEATURES = 64
 MINIMUM_SIZE_PX = 1
+REACH_PX = 5
+"""How far a pixel of the result sees: a 7x7 and two 3x3 convolutions."""
 
 IfcnnRule = Literal["max", "sum", "mean"]
 

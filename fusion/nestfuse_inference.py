@@ -102,19 +102,27 @@ class NestFuseMethod:
         fused = [fuse_features(scale.chunk(len(scale)), self._strategy) for scale in self.encode(images)]
         return self.decode(fused)
 
-    def encode(self, images: Tensor) -> list[Tensor]:
-        """Features of four scales of pictures (K, 1, H, W) in 0..255, as :meth:`fusion.nestfuse.NestFuse.encode`."""
+    @property
+    def strategy(self) -> AttentionStrategy:
+        """How the features are fused."""
+        return self._strategy
+
+    def encode(self, images: Tensor, scales: int = 4) -> list[Tensor]:
+        """Features of the finest ``scales`` of pictures (K, 1, H, W) in 0..255.
+
+        As :meth:`fusion.nestfuse.NestFuse.encode`, which gives all four.
+        """
         features = images.to(self._device).to(self._dtype, memory_format=torch.channels_last)
-        scales: list[Tensor] = []
-        for units in self._encoder:
-            if scales:
+        encoded: list[Tensor] = []
+        for units in self._encoder[:scales]:
+            if encoded:
                 features = functional.max_pool2d(features, 2)
             for weight, bias in units:
                 if weight.shape[2] == 3:
                     features = mirrored_cat([features])
                 features = functional.conv2d(features, weight, bias).relu_()
-            scales.append(features)
-        return scales
+            encoded.append(features)
+        return encoded
 
     def decode(self, features: Sequence[Tensor]) -> Tensor:
         """Last picture (1, 1, H, W) float32 of four scales, as :meth:`fusion.nestfuse.NestFuse.decode`."""
