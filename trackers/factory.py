@@ -17,7 +17,9 @@ from fusion.attention import FSRPN, NESTFUSE, PAPER
 from fusion.checkpoints import load_strictly, read_state_dict
 from fusion.devices import resolve_device
 from fusion.errors import InputError
+from fusion.graph_engines import PrecisionName
 from fusion.weight_store import WeightRecipe, require_weights
+from trackers.graph_network import GraphNetwork
 from trackers.networks.folding import folded
 from trackers.networks.interface import SiameseNetwork
 from trackers.networks.lite import LiteNetwork
@@ -30,8 +32,7 @@ from trackers.views import FeatureFusion
 
 Value = TypeVar("Value")
 State = Mapping[str, Tensor]
-EngineName = Literal["torch", "onnx"]
-PrecisionName = Literal["float32", "bfloat16"]
+EngineName = Literal["torch", "onnx", "openvino"]
 
 STRATEGIES: dict[str, FeatureFusion] = {
     "paper": PAPER,
@@ -45,6 +46,7 @@ STRATEGIES: dict[str, FeatureFusion] = {
 plain mean, the network's own learned gate where it has one, or each modality and both side by side, weighed by how
 well each has told the target from its surroundings."""
 
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _PYSOT_ORIGIN = "PySOT's model zoo (github.com/STVIR/pysot) has it as model.pth."
 _NANO_ORIGIN = (
     "It is in github.com/HonglinChu/SiamTrackers, NanoTrack/models/pretrained (Apache-2.0); 'weights fetch {}'."
@@ -124,7 +126,7 @@ def build_tracker(
         modality: which pictures it looks at.
         strategy: one of :data:`STRATEGIES`; None takes what suits the tracker best.
         overrides: fields of :class:`SiameseTrackerConfig` that differ from ``configs/tracker_<name>.yaml``.
-        engine: only ``torch`` runs trackers.
+        engine: what computes the network; the loop around it stays the same.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``bfloat16`` runs the network in half the bits: two to three times faster on processors that
             have instructions for it, with boxes off by a fraction of a pixel.
@@ -132,9 +134,7 @@ def build_tracker(
     Raises:
         InputError: an unknown name, setting, device, engine or precision, or weights that are missing or do not fit.
     """
-    if engine != "torch":
-        raise InputError(f"--engine {engine}: trackers run with --engine torch only")
-    dtype = _chosen("precision", precision, {"float32": torch.float32, "bfloat16": torch.bfloat16})
+    _chosen("precision", precision, _PRECISIONS)
     where = resolve_device(device)
     entry = _chosen("tracker", name, _ENTRIES)
     fusion = _chosen("strategy", strategy or entry.strategy, STRATEGIES)
@@ -142,9 +142,38 @@ def build_tracker(
         gated = ", ".join(other for other, entry in _ENTRIES.items() if entry.gated)
         raise InputError(f"strategy gate: {name} has no learned gate; {gated} has")
     config = tracker_config(name, overrides)
-    network = load_network(name, weights)
-    ready: SiameseNetwork = folded(network).to(where, dtype)  # type: ignore[assignment]
-    return SiameseTracker(ready, config, modality, fusion, where, dtype)
+    return tracker_around(
+        load_network(name, weights), name, config, modality, fusion, engine=engine, device=where, precision=precision
+    )
+
+
+def tracker_around(
+    network: nn.Module,
+    name: str,
+    config: SiameseTrackerConfig,
+    modality: Modality,
+    fusion: FeatureFusion,
+    *,
+    engine: EngineName = "torch",
+    device: torch.device,
+    precision: PrecisionName = "float32",
+) -> SiameseTracker:
+    """As :func:`build_tracker`, for a network at hand, not folded.
+
+    Raises:
+        InputError: the engine is not installed, or cannot use the device or the precision.
+    """
+    dtype = _chosen("precision", precision, _PRECISIONS)
+    ready = folded(network)
+    match engine:
+        case "torch":
+            on_device: SiameseNetwork = ready.to(device, dtype)  # type: ignore[assignment]
+            return SiameseTracker(on_device, config, modality, fusion, device, dtype)
+        case "onnx" | "openvino":
+            if engine == "onnx" and precision != "float32":
+                raise InputError(f"precision {precision}: --engine onnx computes in float32; choose --engine torch")
+            sides = (config.exemplar_size, config.instance_size)
+            return SiameseTracker(GraphNetwork(ready, name, sides, engine, device, precision), config, modality, fusion)
 
 
 def load_network(name: str, weights: Path | None = None) -> nn.Module:

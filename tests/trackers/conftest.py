@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +16,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from trackers.export import SearchGraph, TemplateGraph
+from trackers.factory import untrained_network
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -113,3 +116,21 @@ def scene() -> Pair:
     visible = cv2.resize(generator.integers(0, 256, (20, 25, 3), np.uint8), (200, 160))
     thermal = cv2.resize(generator.integers(0, 256, (20, 25), np.uint8), (200, 160))
     return Pair(np.asarray(visible, np.uint8), np.asarray(thermal, np.uint8))
+
+
+@pytest.fixture(scope="session")
+def lively() -> Callable[[str], nn.Module]:
+    """Makes untrained networks whose batch norms know their features, so that answers depend on what is seen."""
+
+    def make(name: str) -> nn.Module:
+        torch.manual_seed(4)
+        network = untrained_network(name).train()
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = None
+        with torch.no_grad():
+            template = TemplateGraph(network)(torch.rand(4, 3, 127, 127) * 255)
+            SearchGraph(network, 1)(torch.rand(4, 3, 255, 255) * 255, *template)
+        return network.eval()
+
+    return make

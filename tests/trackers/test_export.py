@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fusion.errors import InputError, RunError
-from trackers.export import Form, SearchGraph, TemplateGraph, TrackerExportReport, export_network, export_tracker
-from trackers.factory import untrained_network
+from trackers.export import Form, TrackerExportReport, export_network, export_tracker
 from trackers.networks.correlation import depthwise_correlation, shifted_correlation
 
 onnx = pytest.importorskip("onnx")
@@ -36,19 +36,6 @@ def test_shifted_products_are_the_depthwise_correlation(
         rtol=1e-4,
         atol=1e-5,
     )
-
-
-def lively(name: str) -> nn.Module:
-    """An untrained network whose batch norms know its features, so that its answers depend on what it sees."""
-    torch.manual_seed(4)
-    network = untrained_network(name).train()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
-    with torch.no_grad():
-        template = TemplateGraph(network)(torch.rand(4, 3, 127, 127) * 255)
-        SearchGraph(network, 1)(torch.rand(4, 3, 255, 255) * 255, *template)
-    return network.eval()
 
 
 def check_files(report: TrackerExportReport) -> None:
@@ -79,7 +66,7 @@ def check_files(report: TrackerExportReport) -> None:
 
 
 @pytest.mark.parametrize(("name", "form"), [("siamrpn-lite", "fused"), ("nanotrack-v3", "single")])
-def test_the_graphs_compute_what_torch_does(name: str, form: Form, tmp_path: Path) -> None:
+def test_the_graphs_compute_what_torch_does(lively: Any, name: str, form: Form, tmp_path: Path) -> None:
     (report,) = export_network(lively(name), name, tmp_path / "out", forms=[form])
     assert report.form == form
     assert set((tmp_path / "out").iterdir()) == {report.template_path, report.search_path}
@@ -90,7 +77,7 @@ def test_the_graphs_compute_what_torch_does(name: str, form: Form, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_the_anchor_networks_export_as_well(tmp_path: Path) -> None:
+def test_the_anchor_networks_export_as_well(lively: Any, tmp_path: Path) -> None:
     (fused,) = export_network(lively("siamrpn-mobilev2"), "siamrpn-mobilev2", tmp_path, forms=["fused"])
     assert fused.score_difference < 1e-4
     check_files(fused)
@@ -105,10 +92,9 @@ def test_official_weights_export(tmp_path: Path) -> None:
     check_files(report)
 
 
-def test_a_graph_that_differs_is_refused(tmp_path: Path) -> None:
+def test_a_graph_that_differs_is_refused(lively: Any, tmp_path: Path) -> None:
     network = lively("nanotrack")
     head = network.ban_head
-    assert isinstance(head, nn.Module)
     head.cls_pred = nn.Sequential(*head.cls_pred, Shifted())
     with pytest.raises(RunError, match="not exported right"):
         export_network(network, "shifted", tmp_path, forms=["single"])

@@ -71,8 +71,10 @@ def test_gate_weights_sum_to_one_and_follow_the_modality(network: LiteNetwork) -
     with torch.inference_mode():
         near = [network.encode_template(network.extract(crops(1, 127, seed))) for seed in (1, 2)]
         far = [network.extract(crops(1, 255, seed)) for seed in (3, 4)]
-        *_, weights = network.compare_gated(near, far)
-        *_, swapped = network.compare_gated(near[::-1], far[::-1])
+        maps = [network.correlate(*each) for each in zip(near, far, strict=True)]
+        class_map, box_map = (torch.stack(each) for each in zip(*maps, strict=True))
+        weights, *_ = network.weigh(class_map, box_map)
+        swapped, *_ = network.weigh(class_map.flip(0), box_map.flip(0))
     torch.testing.assert_close(weights.sum(dim=0), torch.ones_like(weights[0]))
     torch.testing.assert_close(swapped, weights.flip(0), rtol=1e-4, atol=1e-5)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -23,6 +25,11 @@ def depthwise_correlation(search: Tensor, kernel: Tensor, padding: int = 0) -> T
         groups=batch * channels,
     )
     return result.reshape(batch, channels, *result.shape[2:])
+
+
+def correlate_all(kernels: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """:func:`depthwise_correlation` of each map with its kernel."""
+    return tuple(depthwise_correlation(each, kernel) for kernel, each in zip(kernels, maps, strict=True))
 
 
 def shifted_correlation(search: Tensor, kernel: Tensor, padding: int = 0) -> Tensor:

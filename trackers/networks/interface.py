@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 Features = tuple[Tensor, ...]
@@ -43,3 +44,39 @@ class SiameseNetwork(Protocol):
     def respond(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> Response:
         """Compare B remembered targets with the features of their B search crops."""
         ...
+
+
+class StagedNetwork(SiameseNetwork, Protocol):
+    """A network whose comparison is cut where template and search meet.
+
+    What is before and after has constant weights, so that any engine can run it as a graph; ``match`` has no weights.
+    ``respond`` equals :func:`respond_in_stages`.
+    """
+
+    def adjust_search(self, features: Sequence[Tensor]) -> Features:
+        """Maps to match, from search features of every scale."""
+        ...
+
+    def match(self, template: Sequence[Tensor], maps: Sequence[Tensor]) -> Features:
+        """Correlations of the maps with what is remembered of the targets."""
+        ...
+
+    def answer(self, matches: Sequence[Tensor], modalities: int = 1) -> Response:
+        """Scores and boxes from correlations; those of several modalities follow each other and meet in a gate."""
+        ...
+
+
+def respond_in_stages(
+    network: StagedNetwork, template: Sequence[Tensor], features: Sequence[Tensor], modalities: int = 1
+) -> Response:
+    """``respond`` by the three stages; with several modalities their tensors come one modality after the other."""
+    maps = network.adjust_search(modality_batch(features, modalities))
+    return network.answer(network.match(modality_batch(template, modalities), maps), modalities)
+
+
+def modality_batch(tensors: Sequence[Tensor], modalities: int) -> Features:
+    """Tensors (B, ...) of K modalities, one modality after the other, as one batch (K B, ...)."""
+    if modalities == 1:
+        return tuple(tensors)
+    size = len(tensors) // modalities
+    return tuple(torch.cat(list(tensors[index::size])) for index in range(size))

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from trackers.anchors import AnchorLayout, decode_anchors
-from trackers.networks.correlation import depthwise_correlation
-from trackers.networks.interface import Features, Response
+from trackers.networks.correlation import correlate_all
+from trackers.networks.interface import Features, Response, respond_in_stages
 from trackers.networks.mobilenetv3 import NanoBackbone
 
 MAP_SIZE = 25
@@ -101,13 +102,16 @@ class LiteBranch(nn.Module):
             for unit, features, level in zip(self.kernel, template, LEVELS, strict=True)
         )
 
-    def correlate(self, kernels: Sequence[Tensor], search: Sequence[Tensor]) -> Tensor:
-        """Correlation features (B, C, 25, 25), the scales merged by their learned weights."""
+    def adjust(self, search: Sequence[Tensor]) -> Features:
+        """Maps to correlate with the kernels, from the neck's search features of each scale."""
+        return tuple(unit(features) for unit, features in zip(self.search, search, strict=True))
+
+    def merge(self, correlations: Sequence[Tensor]) -> Tensor:
+        """Correlation features (B, C, 25, 25), the scales' correlations merged by their learned weights."""
         weights = self.level_weight.softmax(dim=0)
         merged: Tensor | None = None
-        for index, (kernel, features) in enumerate(zip(kernels, search, strict=True)):
-            response = depthwise_correlation(self.search[index](features), kernel)
-            response = self.normalize[index](response)
+        for index, correlation in enumerate(correlations):
+            response = self.normalize[index](correlation)
             if response.shape[-1] != MAP_SIZE:
                 response = doubled(response)
             merged = weights[index] * response if merged is None else merged + weights[index] * response
@@ -192,35 +196,30 @@ class LiteNetwork(nn.Module):
         Three tensors are features of one modality, or of several fused at each scale; 3 K tensors are those of K
         modalities, which are correlated apart and weighed by the gate.
         """
-        count = len(LEVELS)
-        if len(features) == count:
-            return as_response(*self.compare(template, features))
-        templates = [template[start : start + 2 * count] for start in range(0, len(template), 2 * count)]
-        streams = [features[start : start + count] for start in range(0, len(features), count)]
-        logits, deltas, _ = self.compare_gated(templates, streams)
-        return as_response(logits, deltas)
+        return respond_in_stages(self, template, features, len(features) // len(LEVELS))
 
-    def compare(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Class logits (B, 2, 25, 25), background first, and box deltas (B, 4, 25, 25)."""
-        return self.decide(*self.correlate(template, features))
+    def adjust_search(self, features: Sequence[Tensor]) -> Features:
+        """Maps to correlate with the kernels: of each scale for classes, then for boxes."""
+        search = [neck(level_features) for neck, level_features in zip(self.neck, features, strict=True)]
+        return (*self.classes.adjust(search), *self.boxes.adjust(search))
 
-    def compare_gated(
-        self, templates: Sequence[Sequence[Tensor]], features: Sequence[Sequence[Tensor]]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Class logits, box deltas and gate weights (K, B, 1, 25, 25) for K modalities.
+    def match(self, template: Sequence[Tensor], maps: Sequence[Tensor]) -> Features:
+        """Depth-wise correlation of each map with its kernel."""
+        return correlate_all(template, maps)
 
-        Each modality is correlated on its own; the gate weighs the correlation features place by place.
-        """
-        modalities = len(templates)
-        # All modalities run through the head as one batch.
-        template = [torch.cat(kernels) for kernels in zip(*templates, strict=True)]
-        search = [torch.cat(levels) for levels in zip(*features, strict=True)]
-        class_map, box_map = (
-            each.reshape(modalities, -1, *each.shape[1:]) for each in self.correlate(template, search)
-        )
+    def answer(self, matches: Sequence[Tensor], modalities: int = 1) -> Response:
+        """Scores and boxes from correlations (K B, C, H, W) of K modalities, which the gate weighs place by place."""
+        class_map, box_map = self.merge(matches)
+        if modalities > 1:
+            _, class_map, box_map = self.weigh(
+                *(each.reshape(modalities, -1, *each.shape[1:]) for each in (class_map, box_map))
+            )
+        return as_response(*self.decide(class_map, box_map))
+
+    def weigh(self, class_map: Tensor, box_map: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gate weights (K, B, 1, 25, 25) and the correlation features (K, B, C, 25, 25), summed with them over K."""
         weights = self.gate(class_map)
-        logits, deltas = self.decide((weights * class_map).sum(dim=0), (weights * box_map).sum(dim=0))
-        return logits, deltas, weights
+        return weights, (weights * class_map).sum(dim=0), (weights * box_map).sum(dim=0)
 
     def decide(self, class_map: Tensor, box_map: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits (B, 2, 25, 25) and box deltas (B, 4, 25, 25) from correlation features."""
@@ -228,12 +227,12 @@ class LiteNetwork(nn.Module):
 
     def correlate(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Correlation features (B, C, 25, 25) for classes and for boxes."""
-        search = [neck(level_features) for neck, level_features in zip(self.neck, features, strict=True)]
+        return self.merge(self.match(template, self.adjust_search(features)))
+
+    def merge(self, matches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Correlation features (B, C, 25, 25) for classes and for boxes from the correlations of every scale."""
         count = len(LEVELS)
-        return (
-            self.classes.correlate(template[:count], search),
-            self.boxes.correlate(template[count:], search),
-        )
+        return self.classes.merge(matches[:count]), self.boxes.merge(matches[count:])
 
 
 def doubled(coarse: Tensor) -> Tensor:
@@ -241,12 +240,8 @@ def doubled(coarse: Tensor) -> Tensor:
 
     This is bilinear interpolation with aligned corners, as two matrix products: several times faster on a CPU.
     """
-    size = coarse.shape[-1]
-    rows = torch.zeros(2 * size - 1, size, dtype=coarse.dtype, device=coarse.device)
-    places = torch.arange(size, device=coarse.device)
-    rows[2 * places, places] = 1.0
-    rows[2 * places[:-1] + 1, places[:-1]] = 0.5
-    rows[2 * places[:-1] + 1, places[1:]] = 0.5
+    # A plain number also while a graph is traced for export, where sides are tensors.
+    rows = _doubling(int(coarse.shape[-1]), coarse.device).to(coarse.dtype)
     return rows @ (coarse @ rows.T)
 
 
@@ -269,3 +264,16 @@ def decode_deltas(deltas: Tensor) -> Tensor:
 def _center(features: Tensor, size: int) -> Tensor:
     start = (features.shape[-1] - size) // 2
     return features[:, :, start : start + size, start : start + size]
+
+
+@lru_cache(maxsize=8)
+def _doubling(size: int, device: torch.device) -> Tensor:
+    """Matrix (2 size - 1, size) that puts the mean of neighbours between the values of a column."""
+    # Kept for later calls, of which some train: a tensor made in inference mode could not be part of a gradient.
+    with torch.inference_mode(False):
+        rows = torch.zeros(2 * size - 1, size)
+        places = torch.arange(size)
+        rows[2 * places, places] = 1.0
+        rows[2 * places[:-1] + 1, places[:-1]] = 0.5
+        rows[2 * places[:-1] + 1, places[1:]] = 0.5
+        return rows.to(device)

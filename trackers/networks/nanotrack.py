@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from trackers.anchors import decode_points
 from trackers.networks.correlation import depthwise_correlation, pixelwise_correlation
-from trackers.networks.interface import Features, Response
+from trackers.networks.interface import Features, Response, respond_in_stages
 from trackers.networks.mobilenetv3 import NanoBackbone
 from trackers.networks.neck import center_crop
 from trackers.networks.siamrpn import foreground_probability
@@ -66,9 +66,9 @@ class PixelwiseUnit(nn.Module):
                 nn.BatchNorm2d(cells),
             )
 
-    def forward(self, kernel: Tensor, search: Tensor) -> Tensor:
-        """(B, 64, H, W) from adjusted template features (B, C, 8, 8) and search features (B, C, 16, 16)."""
-        response: Tensor = self.conv(self.CA_layer(pixelwise_correlation(self.conv_search(search), kernel)))
+    def read(self, correlation: Tensor) -> Tensor:
+        """(B, 64, H, W) from the correlation of adjusted search features with adjusted template features."""
+        response: Tensor = self.conv(self.CA_layer(correlation))
         return response
 
 
@@ -84,10 +84,6 @@ class DepthwiseUnit(nn.Module):
         """(B, C, 4, 4) from template features (B, C, 8, 8)."""
         kernel: Tensor = self.conv_kernel(center_crop(template, 4))
         return kernel
-
-    def forward(self, kernel: Tensor, search: Tensor) -> Tensor:
-        """(B, C, 15, 15) from a kernel and search features (B, C, 16, 16)."""
-        return depthwise_correlation(self.conv_search(search), kernel, padding=1)
 
 
 class NanoHeadV2(nn.Module):
@@ -106,10 +102,19 @@ class NanoHeadV2(nn.Module):
         """Adjusted template features for classes and boxes, each (B, C, 8, 8)."""
         return self.corr_pw_cls.conv_kernel(template), self.corr_pw_reg.conv_kernel(template)
 
-    def forward(self, kernels: Sequence[Tensor], search: Tensor) -> tuple[Tensor, Tensor]:
+    def adjust(self, search: Tensor) -> Features:
+        """Adjusted search features for classes and boxes, each (B, C, 16, 16)."""
+        return self.corr_pw_cls.conv_search(search), self.corr_pw_reg.conv_search(search)
+
+    def match(self, kernels: Sequence[Tensor], maps: Sequence[Tensor]) -> Features:
+        """Correlations (B, 64, 16, 16) for classes and boxes."""
+        return tuple(pixelwise_correlation(each, kernel) for kernel, each in zip(kernels, maps, strict=True))
+
+    def read(self, matches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (B, 2, 16, 16) and distances (B, 4, 16, 16) in crop pixels."""
-        logits = self.cls_pred(self.cls_pw_tower(self.corr_pw_cls(kernels[0], search)))
-        distances = self.bbox_pred(self.bbox_pw_tower(self.corr_pw_reg(kernels[1], search))).exp()
+        classes, boxes = matches
+        logits = self.cls_pred(self.cls_pw_tower(self.corr_pw_cls.read(classes)))
+        distances = self.bbox_pred(self.bbox_pw_tower(self.corr_pw_reg.read(boxes))).exp()
         return logits, distances
 
 
@@ -138,11 +143,24 @@ class NanoHeadV3(nn.Module):
             self.corr_dw_reg.kernel(template),
         )
 
-    def forward(self, kernels: Sequence[Tensor], search: Tensor) -> tuple[Tensor, Tensor]:
+    def adjust(self, search: Tensor) -> Features:
+        """Adjusted search features (B, C, 16, 16), one for each kernel."""
+        units = (self.corr_pw_cls, self.corr_dw_cls, self.corr_pw_reg, self.corr_dw_reg)
+        return tuple(unit.conv_search(search) for unit in units)
+
+    def match(self, kernels: Sequence[Tensor], maps: Sequence[Tensor]) -> Features:
+        """Pixel-wise (B, 64, 16, 16) and depth-wise (B, C, 15, 15) correlation for classes, then for boxes."""
+        return tuple(
+            # The depth-wise one sees the central 4 x 4 template cells and a border of zeros.
+            depthwise_correlation(each, kernel, padding=1) if index % 2 else pixelwise_correlation(each, kernel)
+            for index, (kernel, each) in enumerate(zip(kernels, maps, strict=True))
+        )
+
+    def read(self, matches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (B, 2, 15, 15) and distances (B, 4, 15, 15) in crop pixels."""
-        pw_cls, dw_cls, pw_reg, dw_reg = kernels
-        classes = torch.cat((self.corr_pw_cls(pw_cls, search), self.corr_dw_cls(dw_cls, search)), dim=1)
-        boxes = torch.cat((self.corr_pw_reg(pw_reg, search), self.corr_dw_reg(dw_reg, search)), dim=1)
+        pw_cls, dw_cls, pw_reg, dw_reg = matches
+        classes = torch.cat((self.corr_pw_cls.read(pw_cls), dw_cls), dim=1)
+        boxes = torch.cat((self.corr_pw_reg.read(pw_reg), dw_reg), dim=1)
         logits = self.cls_logits(self.cls_tower(self.down_cls(classes)))
         distances = self.bbox_pred(self.bbox_tower(self.down_reg(boxes))).exp()
         return logits, distances
@@ -169,13 +187,29 @@ class NanoTrack(nn.Module):
 
     def raw_response(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (B, 2, H, W), background first, and distances (B, 4, H, W) left, top, right, bottom."""
-        (search,) = features
-        logits, distances = self.ban_head(template, search)
+        logits, distances = self.ban_head.read(self.match(template, self.adjust_search(features)))
         return logits, distances
 
     def respond(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> Response:
         """Scores and boxes for remembered kernels and search features."""
-        logits, distances = self.raw_response(template, features)
+        return respond_in_stages(self, template, features)
+
+    def adjust_search(self, features: Sequence[Tensor]) -> Features:
+        """Adjusted search features, one for each kernel."""
+        (search,) = features
+        maps: Features = self.ban_head.adjust(search)
+        return maps
+
+    def match(self, template: Sequence[Tensor], maps: Sequence[Tensor]) -> Features:
+        """The head's correlations."""
+        matches: Features = self.ban_head.match(template, maps)
+        return matches
+
+    def answer(self, matches: Sequence[Tensor], modalities: int = 1) -> Response:
+        """Scores and boxes from the head's correlations."""
+        if modalities != 1:
+            raise ValueError("this network has no gate: it answers for one modality, or for several fused before")
+        logits, distances = self.ban_head.read(matches)
         return Response(foreground_probability(logits.float()), decode_points(distances.float(), STRIDE_PX))
 
 

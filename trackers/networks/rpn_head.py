@@ -10,11 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from trackers.networks.correlation import depthwise_correlation
+from trackers.networks.interface import Features
 from trackers.networks.neck import FIRST_LEVEL
-
-Kernels = tuple[Tensor, ...]
-"""Correlation kernels of one scale: classes, then boxes; each (B, C, k, k)."""
 
 
 class CorrelationBranch(nn.Module):
@@ -31,9 +28,14 @@ class CorrelationBranch(nn.Module):
         kernel: Tensor = self.conv_kernel(template)
         return kernel
 
-    def forward(self, kernel: Tensor, search: Tensor) -> Tensor:
-        """(B, outputs, H, W) from a kernel and search features (B, C, S, S), H = S - 2 - k + 1."""
-        response: Tensor = self.head(depthwise_correlation(self.conv_search(search), kernel))
+    def adjust(self, search: Tensor) -> Tensor:
+        """What is correlated with the kernel, (B, C, S - 2, S - 2), from search features (B, C, S, S)."""
+        adjusted: Tensor = self.conv_search(search)
+        return adjusted
+
+    def read(self, correlation: Tensor) -> Tensor:
+        """(B, outputs, H, W) from a correlation (B, C, H, W)."""
+        response: Tensor = self.head(correlation)
         return response
 
 
@@ -45,15 +47,20 @@ class DepthwiseRPN(nn.Module):
         self.cls = CorrelationBranch(channels, 2 * anchors)
         self.loc = CorrelationBranch(channels, 4 * anchors)
 
-    def kernels(self, template: Sequence[Tensor]) -> Kernels:
+    def kernels(self, template: Sequence[Tensor]) -> Features:
         """Kernels from the template features of one scale."""
         (features,) = template
         return self.cls.kernel(features), self.loc.kernel(features)
 
-    def forward(self, kernels: Kernels, search: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits (B, 2A, H, W) and deltas (B, 4A, H, W) from kernels and search features of one scale."""
+    def adjust(self, search: Sequence[Tensor]) -> Features:
+        """Maps to correlate with the kernels, from search features of one scale."""
         (features,) = search
-        return self.cls(kernels[0], features), self.loc(kernels[1], features)
+        return self.cls.adjust(features), self.loc.adjust(features)
+
+    def read(self, correlations: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits (B, 2A, H, W) and deltas (B, 4A, H, W) from the correlations of one scale."""
+        classes, boxes = correlations
+        return self.cls.read(classes), self.loc.read(boxes)
 
 
 class MultiRPN(nn.Module):
@@ -69,21 +76,24 @@ class MultiRPN(nn.Module):
             self.cls_weight = nn.Parameter(torch.ones(len(channels)))
             self.loc_weight = nn.Parameter(torch.ones(len(channels)))
 
-    def kernels(self, template: Sequence[Tensor]) -> Kernels:
+    def kernels(self, template: Sequence[Tensor]) -> Features:
         """Kernels of all scales, class and box kernel of the first scale first."""
         levels = zip(self._names, template, strict=True)
         return tuple(kernel for name, level in levels for kernel in self._level(name).kernels((level,)))
 
-    def responses(self, kernels: Kernels, search: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Logits and deltas of every scale before merging."""
-        return [
-            self._level(name)((kernels[2 * index], kernels[2 * index + 1]), (level,))
-            for index, (name, level) in enumerate(zip(self._names, search, strict=True))
-        ]
+    def adjust(self, search: Sequence[Tensor]) -> Features:
+        """Maps to correlate with the kernels, in the kernels' order, from search features of all scales."""
+        levels = zip(self._names, search, strict=True)
+        return tuple(adjusted for name, level in levels for adjusted in self._level(name).adjust((level,)))
 
-    def forward(self, kernels: Kernels, search: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Merged logits (B, 2A, H, W) and deltas (B, 4A, H, W)."""
-        logits, deltas = zip(*self.responses(kernels, search), strict=True)
+    def responses(self, correlations: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Logits and deltas of every scale before merging."""
+        pairs = zip(correlations[::2], correlations[1::2], strict=True)
+        return [self._level(name).read(pair) for name, pair in zip(self._names, pairs, strict=True)]
+
+    def read(self, correlations: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Merged logits (B, 2A, H, W) and deltas (B, 4A, H, W) from the correlations of all scales."""
+        logits, deltas = zip(*self.responses(correlations), strict=True)
         if self.weighted:
             return _merge(logits, self.cls_weight.softmax(0)), _merge(deltas, self.loc_weight.softmax(0))
         return torch.stack(logits).mean(0), torch.stack(deltas).mean(0)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from trackers.anchors import AnchorLayout, decode_anchors
 from trackers.networks import alexnet
 from trackers.networks.alexnet import AlexLayout, AlexNet
-from trackers.networks.interface import Features, Response
+from trackers.networks.correlation import correlate_all
+from trackers.networks.interface import Features, Response, respond_in_stages
 from trackers.networks.mobilenetv2 import MobileNetV2
 from trackers.networks.neck import Neck
 from trackers.networks.resnet import ResNet50
@@ -58,13 +59,26 @@ class SiamRPN(nn.Module):
 
     def raw_response(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (B, 2A, H, W), background first, and deltas (B, 4A, H, W); for training and export."""
-        search = self.neck(features) if self.has_neck else features
-        logits, deltas = self.rpn_head(tuple(template), search)
+        logits, deltas = self.rpn_head.read(self.match(template, self.adjust_search(features)))
         return logits, deltas
 
     def respond(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> Response:
         """Scores and boxes for remembered kernels and search features."""
-        logits, deltas = self.raw_response(template, features)
+        return respond_in_stages(self, template, features)
+
+    def adjust_search(self, features: Sequence[Tensor]) -> Features:
+        """Maps for classes and boxes of every scale, to be correlated with the kernels in their order."""
+        return self.rpn_head.adjust(self.neck(features) if self.has_neck else features)
+
+    def match(self, template: Sequence[Tensor], maps: Sequence[Tensor]) -> Features:
+        """Depth-wise correlation of each map with its kernel."""
+        return correlate_all(template, maps)
+
+    def answer(self, matches: Sequence[Tensor], modalities: int = 1) -> Response:
+        """Scores and boxes from correlations."""
+        if modalities != 1:
+            raise ValueError("this network has no gate: it answers for one modality, or for several fused before")
+        logits, deltas = self.rpn_head.read(matches)
         return Response(foreground_probability(logits.float()), decode_anchors(deltas.float(), self.layout))
 
 

@@ -101,7 +101,7 @@ def test_network_equals_the_reference(reference: Any, name: str) -> None:
         ):
             reference.assert_close(golden, f"z.neck.downsample{number}", z)
             reference.assert_close(golden, f"x.neck.downsample{number}", x)
-        responses = network.rpn_head.responses(template, network.neck(search_features))
+        responses = network.rpn_head.responses(network.match(template, network.adjust_search(search_features)))
         for number, (logits, deltas) in zip((2, 3, 4), responses, strict=True):
             reference.assert_close(golden, f"x.rpn{number}.cls", logits)
             reference.assert_close(golden, f"x.rpn{number}.loc", deltas)

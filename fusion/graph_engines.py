@@ -1,0 +1,100 @@
+"""What runs ONNX graphs: onnxruntime, or OpenVINO where it is installed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fusion.errors import InputError
+
+GraphEngineName = Literal["onnx", "openvino"]
+PrecisionName = Literal["float32", "bfloat16"]
+
+Planes = NDArray[np.float32]
+
+
+class RunningGraph(Protocol):
+    """A graph that is ready to run, one call at a time."""
+
+    def __call__(self, *inputs: Planes) -> Sequence[Planes]:
+        """The outputs, which the next call may overwrite, of inputs in the order of the graph."""
+        ...
+
+
+def start_graph(
+    onnx: bytes, engine: GraphEngineName, device: torch.device, precision: PrecisionName = "float32"
+) -> RunningGraph:
+    """Make a graph ready to run, on as many threads as PyTorch uses.
+
+    Args:
+        onnx: the graph in the ONNX format.
+        engine: what runs it.
+        device: where; OpenVINO runs on the CPU alone.
+        precision: of the arithmetic; onnxruntime has float32 alone.
+
+    Raises:
+        InputError: the engine is not installed, or cannot use the device.
+    """
+    match engine:
+        case "onnx":
+            return _OnnxRuntimeGraph(onnx, device)
+        case "openvino":
+            return _OpenVinoGraph(onnx, device, precision)
+
+
+class _OnnxRuntimeGraph:
+    def __init__(self, onnx: bytes, device: torch.device) -> None:
+        runtime = _package("onnxruntime", "pip install 'rgbt-stream[cpu]' or, with a GPU, 'rgbt-stream[gpu]'")
+        providers = ["CPUExecutionProvider"]
+        if device.type == "cuda":
+            if "CUDAExecutionProvider" not in runtime.get_available_providers():
+                raise InputError(
+                    "--engine onnx --device cuda: this onnxruntime has no CUDA; choose --device cpu, or replace it: "
+                    "pip uninstall onnxruntime && pip install 'rgbt-stream[gpu]'"
+                )
+            providers.insert(0, "CUDAExecutionProvider")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        # Sizes change from run to run, so a plan of the memory would be made for nothing.
+        options.enable_mem_pattern = False
+        self._session = runtime.InferenceSession(onnx, options, providers=providers)
+        self._names = [argument.name for argument in self._session.get_inputs()]
+
+    def __call__(self, *inputs: Planes) -> Sequence[Planes]:
+        outputs: Sequence[Planes] = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
+        return outputs
+
+
+class _OpenVinoGraph:
+    def __init__(self, onnx: bytes, device: torch.device, precision: PrecisionName) -> None:
+        openvino = _package("openvino", "pip install 'rgbt-stream[openvino]'")
+        if device.type != "cpu":
+            raise InputError(f"--engine openvino --device {device}: OpenVINO runs on the CPU here; choose --device cpu")
+        core = openvino.Core()
+        compiled = core.compile_model(
+            core.read_model(onnx),
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "PERFORMANCE_HINT": "LATENCY",
+            },
+        )
+        self._request = compiled.create_infer_request()
+
+    def __call__(self, *inputs: Planes) -> Sequence[Planes]:
+        results = self._request.infer(list(inputs), share_inputs=True, share_outputs=True)
+        return [results[index] for index in range(len(results))]
+
+
+def _package(name: str, remedy: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        engine = "onnx" if name == "onnxruntime" else name
+        raise InputError(f"--engine {engine} needs the package {name}: {remedy}") from error
