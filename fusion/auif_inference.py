@@ -9,6 +9,7 @@ of its own. All nine kernels are read off the impulse responses of the plain lay
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -34,7 +35,7 @@ REACH_PX = LAPLACE_SIDE_PX // 2 + 2 * LAYERS + 2
 """How far a pixel of the result sees: the Laplacian, a 5x5 kernel in each layer, the l1 mode's window, the decoder."""
 
 _PROBE_PX = 9
-_MIDDLE = _PROBE_PX // 2
+_SHAPES = ((5, 5), (3, 5), (3, 5), (5, 3), (5, 3), (3, 3), (3, 3), (3, 3), (3, 3))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,26 +147,18 @@ def collapse_layer(layer: Layer) -> CollapsedLayer:
     assert isinstance(norm, nn.BatchNorm2d)
     assert isinstance(activation, nn.PReLU)
     scale, offset = _norm_line(norm)
-    responses = _impulse_responses(layer.kernel.detach().double()) * scale
+    kernels = collapsed_kernels(layer.kernel.detach().double())
+    inside, top, bottom, left, right, *corners = (
+        np.ascontiguousarray((kernel * scale).float().numpy()) for kernel in kernels
+    )
     eta, theta, slope = (float(value.detach()) for value in (layer.eta, layer.theta, activation.weight))
-    last, middle = _PROBE_PX - 1, _MIDDLE
-    near, far, around = slice(3), slice(-3, None), slice(middle - 2, middle + 3)
-
-    def kernel(row: int, column: int, rows: slice, columns: slice) -> Plane:
-        return np.ascontiguousarray(responses[:, :, row, column][rows, columns].float().numpy())
-
     return CollapsedLayer(
-        inside=kernel(middle, middle, around, around),
-        top=kernel(0, middle, near, around),
-        bottom=kernel(last, middle, far, around),
-        left=kernel(middle, 0, around, near),
-        right=kernel(middle, last, around, far),
-        corners=(
-            kernel(0, 0, near, near),
-            kernel(0, last, near, far),
-            kernel(last, 0, far, near),
-            kernel(last, last, far, far),
-        ),
+        inside=inside,
+        top=top,
+        bottom=bottom,
+        left=left,
+        right=right,
+        corners=(corners[0], corners[1], corners[2], corners[3]),
         offset=offset,
         keep=1 - eta * theta,
         pull=eta * theta,
@@ -189,12 +182,46 @@ def combine_planes(first: Plane, second: Plane, combination: CombinationName) ->
             return share * first + (1 - share) * second
 
 
-def _impulse_responses(kernel: Tensor) -> Tensor:
-    """Output (y, x) of the plain convolution pair for a 1 at (v, u): (v, u, y, x) of a 9x9 probe, float64."""
-    probe = torch.eye(_PROBE_PX**2, dtype=torch.float64).view(-1, 1, _PROBE_PX, _PROBE_PX)
-    features = functional.conv2d(mirrored(probe, 1), kernel)
-    back = functional.conv2d(mirrored(features, 1), kernel.flip(2, 3).transpose(0, 1))
-    return back.view(_PROBE_PX, _PROBE_PX, _PROBE_PX, _PROBE_PX)
+def collapsed_kernels(kernel: Tensor) -> tuple[Tensor, ...]:
+    """A layer's convolution pair with the kernel (64, 1, 3, 3) as one convolution; differentiable.
+
+    Returns:
+        Nine kernels: inside (5, 5); top and bottom row (3, 5); left and right column (5, 3); corners (3, 3) top left,
+        top right, bottom left, bottom right.
+    """
+    taps = kernel.flatten(1)
+    products = (taps.T @ taps).flatten()
+    responses = _responses_of_products().to(kernel) @ products
+    parts = torch.split(responses, [height * width for height, width in _SHAPES])
+    return tuple(part.view(shape) for part, shape in zip(parts, _SHAPES, strict=True))
+
+
+@cache
+def _responses_of_products() -> Tensor:
+    """Linear map from the products of two taps (9 * 9) to the nine kernels, one after the other (121), float64.
+
+    Read off the plain pair of convolutions: for a 1 at each place (v, u) of a 9x9 probe, the output at (y, x) when the
+    first kernel is 1 at one tap and the second at another.
+    """
+    side, middle, last = _PROBE_PX, _PROBE_PX // 2, _PROBE_PX - 1
+    probe = torch.eye(side**2, dtype=torch.float64).view(-1, 1, side, side)
+    tap = torch.eye(9, dtype=torch.float64).view(9, 1, 3, 3)
+    features = functional.conv2d(mirrored(probe, 1), tap)
+    back = functional.conv2d(mirrored(features, 1).flatten(0, 1)[:, None], tap.flip(2, 3))
+    responses = back.view(side, side, 81, side, side)
+    near, far, around = slice(3), slice(-3, None), slice(middle - 2, middle + 3)
+    places = (
+        (middle, middle, around, around),
+        (0, middle, near, around),
+        (last, middle, far, around),
+        (middle, 0, around, near),
+        (middle, last, around, far),
+        (0, 0, near, near),
+        (0, last, near, far),
+        (last, 0, far, near),
+        (last, last, far, far),
+    )
+    return torch.cat([responses[rows, columns, :, row, column].flatten(0, 1) for row, column, rows, columns in places])
 
 
 def _norm_line(norm: nn.BatchNorm2d) -> tuple[float, float]:

@@ -8,8 +8,25 @@ from typing import Literal, get_args
 
 from fusion.errors import InputError
 
-TrainableMethod = Literal["nestfuse", "nestfuse-lite"]
+TrainableMethod = Literal["nestfuse", "nestfuse-lite", "auif", "didfuse"]
 PrecisionName = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecompositionWeights:
+    """Weights of the terms of the decomposition loss (:func:`fusion.training.losses.decomposition_losses`).
+
+    Attributes:
+        background: of the difference of the backgrounds, made small.
+        detail: of the difference of the details, made large.
+        reconstruction: of the error of both pictures.
+        gradient: of the error of the visible picture's gradients.
+    """
+
+    background: float = 1.0
+    detail: float = 0.5
+    reconstruction: float = 2.0
+    gradient: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,14 +35,15 @@ class FuserTrainingConfig:
 
     Attributes:
         method: the network. ``nestfuse-lite`` learns from ``nestfuse`` and from pairs.
-        images: folders of training pictures, searched recursively. For ``nestfuse-lite`` some must hold folders
-            ``ir`` and ``vis`` with registered pairs of equal names.
+        images: folders of training pictures, searched recursively. For all methods but ``nestfuse`` some must hold
+            folders ``ir`` and ``vis`` with registered pairs of equal names.
         out: folder of the run: checkpoint, weights, curves and model card.
         steps: optimiser steps in total, also when resumed.
-        batch_size: crops per step and process.
+        batch_size: crops (of pairs, for ``auif`` and ``didfuse``) per step and process.
         crop_px: side of the square crops, a multiple of 8.
         learning_rate: of Adam at its highest; 100 steps of warm-up, then a cosine down to 0.
-        ssim_weight: the paper's lambda.
+        ssim_weight: lambda of the papers; None is 100 for NestFuse on grey levels 0..255, else 5 on 0..1.
+        decomposition: weights of the terms with which ``auif`` and ``didfuse`` learn.
         feature_scale: factor on the encoder's features, undone in the decoder, when the weights are written; below 1
             the spatial softmax weighs the modalities where it would choose one
             (:func:`fusion.nestfuse.rescale_features`).
@@ -49,7 +67,8 @@ class FuserTrainingConfig:
     batch_size: int = 8
     crop_px: int = 64
     learning_rate: float = 1e-3
-    ssim_weight: float = 100.0
+    ssim_weight: float | None = None
+    decomposition: DecompositionWeights = DecompositionWeights()
     feature_scale: float = 1.0
     deep_supervision: bool = False
     precision: PrecisionName = "float32"
@@ -76,3 +95,10 @@ class FuserTrainingConfig:
             raise InputError(f"feature_scale of a training must be above 0, not {self.feature_scale}")
         if not self.images:
             raise InputError("a training needs at least one folder of pictures (--images DIR)")
+
+    @property
+    def structure_weight(self) -> float:
+        """The weight of 1 - SSIM that counts."""
+        if self.ssim_weight is not None:
+            return self.ssim_weight
+        return 5.0 if self.method in ("auif", "didfuse") else 100.0

@@ -15,35 +15,11 @@ import torch
 from torch import Tensor
 
 from fusion.attention import NESTFUSE
-from fusion.errors import InputError
 from fusion.nestfuse import NestFuse
 from fusion.nestfuse_inference import NestFuseMethod
-from fusion.training.images import crop_at_random, read_grey
+from fusion.training.images import crop_at_random, read_pair
 
 LESSONS_NAME = "lessons.pt"
-
-
-def list_pairs(folders: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Thermal and visible files of equal names in the ``ir`` and ``vis`` folders below the given ones.
-
-    Raises:
-        InputError: there is no pair.
-    """
-    pairs: list[tuple[Path, Path]] = []
-    for folder in folders:
-        for thermal_folder in sorted({folder / "ir", *folder.rglob("ir")}):
-            visible_folder = thermal_folder.with_name("vis")
-            if not thermal_folder.is_dir() or not visible_folder.is_dir():
-                continue
-            visible = {path.stem: path for path in visible_folder.iterdir()}
-            thermal = sorted(thermal_folder.iterdir())
-            pairs += [(path, visible[path.stem]) for path in thermal if path.stem in visible]
-    if not pairs:
-        raise InputError(
-            f"--images {', '.join(map(str, folders))}: nestfuse-lite learns from pairs; "
-            "give at least one folder with sub-folders ir/ and vis/ that hold files of the same names"
-        )
-    return pairs
 
 
 class Lessons:
@@ -62,11 +38,8 @@ class Lessons:
         lessons = []
         for index in range(count):
             generator = np.random.default_rng([seed, 1, index])
-            thermal_path, visible_path = pairs[int(generator.integers(len(pairs)))]
-            thermal, visible = read_grey(thermal_path), read_grey(visible_path)
-            if thermal.shape != visible.shape:
-                raise InputError(f"{thermal_path} and {visible_path} differ in size; register the pair first")
-            images = torch.from_numpy(crop_at_random(np.stack([thermal, visible]), crop_px, generator))[:, None]
+            pictures = read_pair(pairs[int(generator.integers(len(pairs)))])
+            images = torch.from_numpy(crop_at_random(pictures, crop_px, generator))[:, None]
             lessons.append(torch.cat([images.float(), method.fuse(images)])[:, 0])
         self._lessons = torch.stack(lessons)
         partial = cache.with_suffix(".partial")

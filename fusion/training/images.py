@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from torch import Tensor
 from fusion.errors import InputError
 
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_KEPT_PAIRS = 256
 
 
 def list_images(folders: Sequence[Path]) -> list[Path]:
@@ -32,6 +34,35 @@ def list_images(folders: Sequence[Path]) -> list[Path]:
     return found
 
 
+def list_pairs(folders: Sequence[Path], learner: str) -> list[tuple[Path, Path]]:
+    """Thermal and visible files of equal names in the ``ir`` and ``vis`` folders below the given ones.
+
+    Args:
+        folders: where to look.
+        learner: the method that needs pairs, for the error.
+
+    Raises:
+        InputError: a folder does not exist, or there is no pair in any.
+    """
+    pairs: list[tuple[Path, Path]] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"--images {folder}: no such folder")
+        for thermal_folder in sorted({folder / "ir", *folder.rglob("ir")}):
+            visible_folder = thermal_folder.with_name("vis")
+            if not thermal_folder.is_dir() or not visible_folder.is_dir():
+                continue
+            visible = {path.stem: path for path in visible_folder.iterdir()}
+            thermal = sorted(thermal_folder.iterdir())
+            pairs += [(path, visible[path.stem]) for path in thermal if path.stem in visible]
+    if not pairs:
+        raise InputError(
+            f"--images {', '.join(map(str, folders))}: {learner} learns from pairs; "
+            "give at least one folder with sub-folders ir/ and vis/ that hold files of the same names"
+        )
+    return pairs
+
+
 def read_grey(path: Path) -> NDArray[np.uint8]:
     """Grey levels (H, W) of a picture file.
 
@@ -42,6 +73,18 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     if image is None:
         raise InputError(f"{path} is not a readable picture; remove it from the training folders")
     return np.asarray(image, np.uint8)
+
+
+def read_pair(paths: tuple[Path, Path]) -> NDArray[np.uint8]:
+    """Grey levels (2, H, W) of a pair of picture files of one size.
+
+    Raises:
+        InputError: a file is not a picture, or the sizes differ.
+    """
+    pictures = [read_grey(path) for path in paths]
+    if pictures[0].shape != pictures[1].shape:
+        raise InputError(f"{paths[0]} and {paths[1]} differ in size; register the pair first")
+    return np.stack(pictures)
 
 
 class GreyCrops:
@@ -62,6 +105,27 @@ class GreyCrops:
         chosen = generator.integers(len(self._paths), size=self._batch_size)
         crops = [crop_at_random(read_grey(self._paths[index])[None], self._crop_px, generator)[0] for index in chosen]
         return torch.from_numpy(np.stack(crops))[:, None].float()
+
+
+class PairCrops:
+    """Random square crops of pairs, alike in both pictures; decoded pairs are kept as far as memory allows.
+
+    A batch depends on seed, step and process rank alone, as with :class:`GreyCrops`.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[Path, Path]], *, crop_px: int, batch_size: int, seed: int) -> None:
+        self._pairs = list(pairs)
+        self._crop_px = crop_px
+        self._batch_size = batch_size
+        self._seed = seed
+        self._read = lru_cache(_KEPT_PAIRS)(read_pair)
+
+    def batch(self, step: int, rank: int = 0) -> Tensor:
+        """Crops of ``step``: (batch, 2, crop, crop) float32 in 0..1, thermal first."""
+        generator = np.random.default_rng([self._seed, 3, rank, step])
+        chosen = generator.integers(len(self._pairs), size=self._batch_size)
+        crops = [crop_at_random(self._read(self._pairs[index]), self._crop_px, generator) for index in chosen]
+        return torch.from_numpy(np.stack(crops)).float() / 255
 
 
 def crop_at_random(pictures: NDArray[np.uint8], size: int, generator: np.random.Generator) -> NDArray[np.uint8]:

@@ -5,57 +5,50 @@ from __future__ import annotations
 import csv
 import io
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from fusion.training.config import FuserTrainingConfig
 from fusion.training.state import LossRow
+from fusion.training.task import TaskReport
 
 
 def write_curve(rows: Sequence[LossRow], folder: Path) -> None:
     """Write ``loss.csv`` and ``loss.png`` of the rows, each replaced in one step."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["step", "loss", "pixel_mse", "one_minus_ssim", "seconds"])
+    names = list(rows[0].losses) if rows else []
+    writer.writerow(["step", *names, "seconds"])
     for row in rows:
-        numbers = (row.total, row.pixel, row.dissimilarity, row.seconds)
+        numbers = (*(row.losses[name] for name in names), row.seconds)
         writer.writerow([row.step, *(f"{number:.6g}" for number in numbers)])
     _replace(folder / "loss.csv", text.getvalue().encode())
     _replace(folder / "loss.png", _plot(rows))
 
 
-def write_card(
-    config: FuserTrainingConfig, rows: Sequence[LossRow], *, pictures: int, held_out: Mapping[str, float]
-) -> None:
+def write_card(config: FuserTrainingConfig, rows: Sequence[LossRow], report: TaskReport) -> None:
     """Write the model card ``<method>.md`` beside the weights."""
     sources = "\n".join(f"- `{'/'.join(folder.parts[-2:])}`" for folder in config.images)
-    goal = (
-        "Autoencoder without fusion"
-        if config.method == "nestfuse"
-        else f"Student of nestfuse: {config.lessons} crops of pairs with its fused pictures as targets, and in every "
-        "step as many single pictures with themselves as targets"
-    )
-    quality = "\n".join(f"| {name} | {value:.4f} |" for name, value in held_out.items())
+    quality = "\n".join(f"| {name} | {value:.4f} |" for name, value in report.quality.items())
     card = f"""# {config.method}: model card
 
 ## Data
-{pictures} pictures, read as grey levels, from the folders
+{report.data}, read as grey levels, from the folders
 {sources}
 
 Crops of {config.crop_px} x {config.crop_px} px, mirrored at random, as a function of seed and step.
 
 ## Recipe
-{goal}; loss = mean squared error (grey levels 0..255) + {config.ssim_weight:g} * (1 - SSIM).
+{report.goal}
 Adam, highest learning rate {config.learning_rate:g}, 100 steps of warm-up, cosine to 0.
-{rows[-1].step} steps of {config.batch_size} crops, convolutions in {config.precision}, seed {config.seed},
-features scaled by {config.feature_scale:g} when written,
-deep supervision {"on" if config.deep_supervision else "off"}; {rows[-1].seconds:.0f} s of training.
+{rows[-1].step} steps of {config.batch_size} crops, convolutions in {config.precision}, seed {config.seed}.
+{report.remarks} {rows[-1].seconds:.0f} s of training.
 PyTorch {torch.__version__} on {platform.machine()}.
 
 ## Measured
-Reconstruction of held-out pictures (every 50th file, left out of training; centre crops):
+{report.held_out}:
 
 | measure | value |
 |---|---|
@@ -76,9 +69,8 @@ def _plot(rows: Sequence[LossRow]) -> bytes:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     steps = [row.step for row in rows]
-    axes.plot(steps, [row.total for row in rows], label="loss")
-    axes.plot(steps, [row.pixel for row in rows], label="mean squared error")
-    axes.plot(steps, [100 * row.dissimilarity for row in rows], label="100 (1 - SSIM)")
+    for name in rows[0].losses if rows else ():
+        axes.plot(steps, [row.losses[name] for row in rows], label=name)
     axes.set(xlabel="step", ylabel="loss", yscale="log")
     axes.grid(alpha=0.3)
     axes.legend()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +22,10 @@ _FREE_FIELDS = frozenset({"out", "steps", "save_every", "threads", "resume", "im
 
 @dataclass(frozen=True, slots=True)
 class LossRow:
-    """Mean losses since the row before, at the end of ``step`` (counted from 1)."""
+    """Mean losses by name since the row before, at the end of ``step`` (counted from 1); the first is minimised."""
 
     step: int
-    total: float
-    pixel: float
-    dissimilarity: float
+    losses: Mapping[str, float]
     seconds: float
 
 
@@ -40,7 +39,7 @@ def save_training_state(
         "config": _identity(config),
         "module": module.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "rows": [(row.step, row.total, row.pixel, row.dissimilarity, row.seconds) for row in rows],
+        "rows": [(row.step, dict(row.losses), row.seconds) for row in rows],
         "rng": torch.get_rng_state(),
     }
     with partial.open("wb") as file:

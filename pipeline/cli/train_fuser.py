@@ -22,9 +22,13 @@ _PLACES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options; each one not given keeps the value of --config or its default."""
-    parser.add_argument("--method", metavar="NAME", help="fusion method to train (default: nestfuse)")
+    parser.add_argument("--method", metavar="NAME", help="nestfuse (default), nestfuse-lite, auif or didfuse")
     parser.add_argument(
-        "--images", nargs="+", required=True, metavar="DIR", help="folders of pictures, searched recursively"
+        "--images",
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="folders of pictures, searched recursively; all but nestfuse need ir/ and vis/ with pairs of equal names",
     )
     parser.add_argument(
         "--out", required=True, metavar="DIR", help="folder for checkpoint, weights, curves and model card"

@@ -1,0 +1,151 @@
+"""Training of NestFuse and its small student.
+
+Recipe of the NestFuse paper (section III-B): the encoder and decoder are trained as an autoencoder on ordinary
+photographs, without fusion. The student learns from NestFuse besides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fusion.checkpoints import load_strictly, read_state_dict
+from fusion.errors import InputError
+from fusion.nestfuse import LITE, NestFuse, NestFuseConfig, Unit, config_of_weights, rescale_features
+from fusion.training.config import FuserTrainingConfig
+from fusion.training.distillation import LESSONS_NAME, Lessons
+from fusion.training.images import GreyCrops, list_images, list_pairs, read_grey
+from fusion.training.losses import reconstruction_loss, structural_similarity
+from fusion.training.task import TaskReport
+from fusion.weight_store import find_weights
+
+_HELD_OUT_EVERY = 50
+_HELD_OUT_PICTURES = 16
+
+
+class AutoencoderTask:
+    """``nestfuse`` from pictures, or ``nestfuse-lite`` from pictures and the answers of ``nestfuse``.
+
+    Raises:
+        InputError: no pictures, or nothing to learn ``nestfuse-lite`` from.
+    """
+
+    def __init__(self, config: FuserTrainingConfig) -> None:
+        paths = list_images(config.images)
+        held_out = paths[::_HELD_OUT_EVERY] if len(paths) >= 2 * _HELD_OUT_EVERY else []
+        training = [path for path in paths if path not in set(held_out)]
+        self._config = config
+        self._training, self._held_out = training, held_out
+        self._lessons = _lessons(config) if config.method == "nestfuse-lite" else None
+        self._crops = GreyCrops(training, crop_px=config.crop_px, batch_size=config.batch_size, seed=config.seed)
+        self._network = initial_network(config)
+
+    @property
+    def module(self) -> nn.Module:
+        """The network itself."""
+        return self._network
+
+    @property
+    def network(self) -> nn.Module:
+        """The network itself."""
+        return self._network
+
+    def losses(self, module: nn.Module, step: int, rank: int, device: torch.device) -> dict[str, Tensor]:
+        """Reconstruction loss of one step, mean over the outputs of deep supervision."""
+        config = self._config
+        batch = self._crops.batch(step, rank)
+        inputs, target = [batch], batch
+        if self._lessons is not None:
+            thermal, visible, fused = self._lessons.batch(step, config.batch_size, rank)
+            # A picture that is both inputs is its own answer: so the student also learns to reconstruct.
+            inputs, target = [torch.cat([thermal, batch]), torch.cat([visible, batch])], torch.cat([fused, batch])
+        inputs = [image.to(device, memory_format=torch.channels_last) for image in inputs]
+        target = target.to(device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"):
+            outputs = module(*inputs)
+        losses = [reconstruction_loss(output.float(), target, config.structure_weight) for output in outputs]
+        total, pixel, dissimilarity = (torch.stack(parts).mean() for parts in zip(*losses, strict=True))
+        return {"loss": total, "pixel_mse": pixel, "one_minus_ssim": dissimilarity}
+
+    def finish(self, device: torch.device) -> TaskReport:
+        """Scale the features, and reconstruct pictures that were left out."""
+        config = self._config
+        rescale_features(self._network, config.feature_scale)
+        goal = (
+            "Autoencoder without fusion"
+            if config.method == "nestfuse"
+            else f"Student of nestfuse: {config.lessons} crops of pairs with its fused pictures as targets, and in "
+            "every step as many single pictures with themselves as targets"
+        )
+        return TaskReport(
+            data=f"{len(self._training)} pictures",
+            goal=f"{goal}; loss = mean squared error (grey levels 0..255) + {config.structure_weight:g} * (1 - SSIM).",
+            remarks=f"Features scaled by {config.feature_scale:g} when written, deep supervision "
+            f"{'on' if config.deep_supervision else 'off'}.",
+            held_out=f"Reconstruction of held-out pictures (every {_HELD_OUT_EVERY}th file, left out of training; "
+            "centre crops)",
+            quality=_reconstruction_quality(self._network, self._held_out or self._training, device),
+        )
+
+
+def initial_network(config: FuserTrainingConfig) -> NestFuse:
+    """The network before its first step, a function of the seed.
+
+    He initialisation keeps grey levels 0..255 at their scale through the ReLUs. Output layers start with positive
+    weights: a negative one behind a ReLU is dead and would never learn.
+    """
+    size = LITE if config.method == "nestfuse-lite" else NestFuseConfig()
+    module = NestFuse(replace(size, deep_supervision=config.deep_supervision))
+    generator = torch.Generator().manual_seed(config.seed)
+    with torch.no_grad():
+        for unit in module.modules():
+            if not isinstance(unit, Unit):
+                continue
+            nn.init.kaiming_normal_(unit.conv2d.weight, nonlinearity="relu", generator=generator)
+            nn.init.zeros_(unit.conv2d.bias)  # type: ignore[arg-type]
+            if unit.conv2d.out_channels == 1:
+                unit.conv2d.weight.abs_().div_(unit.conv2d.weight.sum())
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _lessons(config: FuserTrainingConfig) -> Lessons:
+    path = config.teacher or find_weights("nestfuse")
+    if path is None:
+        raise InputError(
+            "nestfuse-lite learns from nestfuse, which has no weights here: train it, or --set teacher=FILE"
+        )
+    state = read_state_dict(path)
+    teacher = NestFuse(config_of_weights(state))
+    load_strictly(teacher, state, str(path))
+    pairs = list_pairs(config.images, config.method)
+    cache = config.out / LESSONS_NAME
+    return Lessons(teacher, pairs, count=config.lessons, crop_px=config.crop_px, seed=config.seed, cache=cache)
+
+
+@torch.no_grad()
+def _reconstruction_quality(
+    module: NestFuse, paths: Sequence[Path], device: torch.device, size_px: int = 160
+) -> dict[str, float]:
+    errors, similarities = [], []
+    for path in paths[:: max(1, len(paths) // _HELD_OUT_PICTURES)][:_HELD_OUT_PICTURES]:
+        grey = read_grey(path)
+        top, left = (max(0, (side - size_px) // 2) for side in grey.shape)
+        crop = grey[top : top + size_px, left : left + size_px]
+        if min(crop.shape) < 16:
+            continue
+        image = torch.from_numpy(np.ascontiguousarray(crop))[None, None].float().to(device)
+        output = module(image)[-1]
+        errors.append(float((output - image).square().mean()))
+        similarities.append(float(structural_similarity(output, image, 255.0)))
+    mean_error = float(np.mean(errors))
+    return {
+        "mean squared error (grey levels)": mean_error,
+        "PSNR (dB)": 10 * math.log10(255**2 / max(mean_error, 1e-9)),
+        "SSIM": float(np.mean(similarities)),
+    }
