@@ -1,32 +1,30 @@
 """Fusion networks as ONNX files with free height and width, checked against torch.
 
-The file takes ``infrared`` and ``visible``, (1, 1, H, W) float32 grey levels 0..255, and gives ``fused`` of the same
-size, on the same scale and not clipped. The range mapping is not part of it.
+A network is one file, which takes ``infrared`` and ``visible``, (1, 1, H, W) float32 grey levels 0..255, and gives
+``fused`` of the same size, on the same scale and not clipped. The range mapping is not part of it. Where the attention
+has no form in ONNX (nuclear norms), there are two: ``<name>.encoder.onnx`` gives the features ``f1`` to ``f4`` of both
+pictures, (2, C, h, w), infrared first; ``<name>.decoder.onnx`` takes the fused ones, (1, C, h, w).
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
-from fusion import auif, densefuse, didfuse, ifcnn
-from fusion.attention import NESTFUSE
-from fusion.checkpoints import read_merged_state_dict
 from fusion.errors import InputError, RunError
-from fusion.factory import load_nestfuse
-from fusion.nestfuse import NestFuse
-from fusion.weight_store import require_weights
+from fusion.factory import attention_strategy, fusion_graphs
+from fusion.fuser import PoolingName, SpatialName, method_in_mode
+from fusion.graph_engines import GraphEngine
+from fusion.graph_method import GraphMethod
+from fusion.graphs import write_graph
+from fusion.picture_fuser import LumaMethod
 
-OPSET = 17
 _CHECKED_SIZES = ((64, 96), (61, 83), (120, 75))
-_TOLERANCE = 0.05
+_TOLERANCE = 1e-4 * 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,130 +33,86 @@ class ExportReport:
 
     Attributes:
         name: the method.
-        path: the ONNX file.
+        paths: the ONNX file, or two.
         checked_sizes: heights and widths of the pictures it was checked on.
         largest_difference: between onnxruntime and torch, in grey levels.
-        size_bytes: of the file.
+        size_bytes: of all files.
     """
 
     name: str
-    path: Path
+    paths: tuple[Path, ...]
     checked_sizes: tuple[tuple[int, int], ...]
     largest_difference: float
     size_bytes: int
 
 
-class GreyFusion(nn.Module):
-    """A network as a function of two grey pictures 0..255."""
+def export_fuser(
+    name: str,
+    out: Path,
+    weights: Path | None = None,
+    *,
+    mode: str | None = None,
+    pooling: PoolingName = "avg",
+    spatial: SpatialName = "softmax",
+) -> ExportReport:
+    """Write a network to the folder ``out`` and compare it with torch on three sizes, odd ones included.
 
-    def __init__(self, network: nn.Module, fuse: Callable[[Tensor, Tensor], Tensor], scale: float) -> None:
-        super().__init__()
-        self.network = network
-        self._fuse = fuse
-        self._scale = scale
+    The files are named after the method and what differs from its defaults: ``didfuse-l1.onnx``,
+    ``nestfuse-max.onnx``.
 
-    def forward(self, infrared: Tensor, visible: Tensor) -> Tensor:
-        """Fused picture (1, 1, H, W) of two pictures of its size."""
-        return self._fuse(infrared / self._scale, visible / self._scale) * self._scale
-
-
-def exportable_fuser(name: str, weights: Path | None = None) -> GreyFusion:
-    """The network ``name`` with its imported or shipped weights, or those given, ready to export.
-
-    Raises:
-        InputError: a method that is no network, or one without weights.
-    """
-    if name not in _NETWORKS:
-        raise InputError(f"export --fuser {name}: these networks can be exported: {', '.join(_NETWORKS)}")
-    path = require_weights(name, weights, "")
-    return _NETWORKS[name](read_merged_state_dict(path), str(path)).eval()
-
-
-def export_fuser(name: str, out: Path, weights: Path | None = None) -> ExportReport:
-    """Write ``out/<name>.onnx`` and compare it with torch on three sizes, odd ones included.
+    Args:
+        name: one of :data:`fusion.factory.FUSION_METHODS` that is a network.
+        out: folder for the files.
+        weights: in place of the imported or shipped ones.
+        mode: one of its :data:`fusion.fuser.FUSION_MODES`; None is the published one.
+        pooling: channel pooling of the attention methods.
+        spatial: spatial attention of the attention methods.
 
     Raises:
-        InputError: a method that cannot be exported or has no weights, or a missing package.
+        InputError: a method that cannot be exported or has no weights, an unknown choice, or a missing package.
         RunError: the exported network computes something else.
     """
-    module = exportable_fuser(name, weights)
+    method = method_in_mode(name, mode)
+    strategy = attention_strategy(pooling, spatial)
+    graphs, reference = fusion_graphs(method, weights, strategy)
+    stem = "-".join([method, *(choice for choice in (pooling, spatial) if choice not in ("avg", "softmax"))])
+    names = [f"{stem}.onnx"] if graphs.last is None else [f"{stem}.encoder.onnx", f"{stem}.decoder.onnx"]
+    contents = [write_graph(graph) for graph in (graphs.first, graphs.last) if graph is not None]
     try:
-        import onnx  # noqa: F401 - torch needs it to write
-        import onnxruntime
-    except ImportError as error:
-        raise InputError(f"export needs the package {error.name}: pip install 'rgbt-stream[cpu,export]'") from error
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{name}.onnx"
-    sizes = {2: "height", 3: "width"}
-    with warnings.catch_warnings():
-        # The exporter by tracing is deprecated, but keeps sizes free where the other one fixes them.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            (torch.zeros(1, 1, 64, 96), torch.zeros(1, 1, 64, 96)),
-            str(path),
-            input_names=["infrared", "visible"],
-            output_names=["fused"],
-            dynamic_axes={"infrared": sizes, "visible": sizes, "fused": sizes},
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    worst = max(_difference(module, session, size) for size in _CHECKED_SIZES)
+        running = [GraphEngine("onnx", torch.device("cpu")).start(content) for content in contents]
+    except InputError as error:
+        raise InputError("export needs the package onnxruntime: pip install 'rgbt-stream[cpu,export]'") from error
+    exported = GraphMethod(
+        running[0],
+        graphs.strategy,
+        running[1] if len(running) > 1 else None,
+        minimum_size_px=graphs.minimum_size_px,
+    )
+    worst = max(_difference(reference, exported, size) for size in _CHECKED_SIZES)
+    # Written so that a NaN fails too.
     if not worst <= _TOLERANCE:
-        raise RunError(f"{path} differs from torch by {worst:.3g} grey levels; it was not exported right")
+        raise RunError(f"{stem} as ONNX differs from torch by {worst:.3g} grey levels; nothing was written")
+    out.mkdir(parents=True, exist_ok=True)
+    paths = tuple(out / file for file in names)
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
     return ExportReport(
-        name=name,
-        path=path,
+        name=stem,
+        paths=paths,
         checked_sizes=_CHECKED_SIZES,
         largest_difference=worst,
-        size_bytes=path.stat().st_size,
+        size_bytes=sum(len(content) for content in contents),
     )
 
 
-def _difference(module: GreyFusion, session: object, size: tuple[int, int]) -> float:
+def _difference(reference: LumaMethod, exported: LumaMethod, size: tuple[int, int]) -> float:
     generator = np.random.default_rng(0)
-    infrared, visible = (generator.integers(0, 256, (1, 1, *size)).astype(np.float32) for _ in range(2))
-    (exported,) = session.run(None, {"infrared": infrared, "visible": visible})  # type: ignore[attr-defined]
-    with torch.no_grad():
-        expected = module(torch.from_numpy(infrared), torch.from_numpy(visible)).numpy()
-    if exported.shape != expected.shape:
+    visible, thermal = (_picture(generator, size) for _ in range(2))
+    expected, got = (method.fuse_luma(visible, thermal) for method in (reference, exported))
+    if got.shape != expected.shape:
         return float("inf")
-    return float(np.abs(exported - expected).max())
+    return float(np.abs(got - expected).max())
 
 
-def _nestfuse(state: Mapping[str, Tensor], source: str) -> GreyFusion:
-    network: NestFuse = load_nestfuse(state, source)
-    return GreyFusion(network, lambda infrared, visible: network.fuse([infrared, visible], NESTFUSE)[-1], 1)
-
-
-def _auif(state: Mapping[str, Tensor], source: str) -> GreyFusion:
-    network = auif.load_auif(state, source)
-    return GreyFusion(network, network.fuse, 255)
-
-
-def _didfuse(state: Mapping[str, Tensor], source: str) -> GreyFusion:
-    network = didfuse.load_didfuse(state, source)
-    return GreyFusion(network, network.fuse, 255)
-
-
-def _densefuse(state: Mapping[str, Tensor], source: str) -> GreyFusion:
-    network = densefuse.load_densefuse(state, source)
-    return GreyFusion(network, network.fuse, 1)
-
-
-def _ifcnn(state: Mapping[str, Tensor], source: str) -> GreyFusion:
-    network = ifcnn.load_ifcnn(state, source)
-    return GreyFusion(network, network.fuse, 255)
-
-
-_NETWORKS: Mapping[str, Callable[[Mapping[str, Tensor], str], GreyFusion]] = MappingProxyType(
-    {
-        "nestfuse": _nestfuse,
-        "nestfuse-lite": _nestfuse,
-        "auif": _auif,
-        "didfuse": _didfuse,
-        "densefuse": _densefuse,
-        "ifcnn": _ifcnn,
-    }
-)
+def _picture(generator: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uint8]:
+    return generator.integers(0, 256, size, dtype=np.uint8)

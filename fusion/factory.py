@@ -13,25 +13,29 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from fusion import auif_inference, densefuse, didfuse, ifcnn
+from fusion import auif, auif_inference, densefuse, didfuse, ifcnn
 from fusion.attention import NESTFUSE, AttentionStrategy, PoolingKind, SpatialKind
 from fusion.auif import CombinationName, load_auif
+from fusion.auif_graph import AuifGraph
 from fusion.auif_inference import collapse
 from fusion.checkpoints import load_strictly, read_merged_state_dict
 from fusion.densefuse import DenseFuseRule, load_densefuse
 from fusion.devices import resolve_device
 from fusion.didfuse import load_didfuse
 from fusion.errors import InputError
-from fusion.fuser import Fuser, PoolingName, RangeName, SpatialName, method_in_mode
+from fusion.fuser import EngineName, Fuser, PoolingName, RangeName, SpatialName, method_in_mode
+from fusion.graph_engines import GraphEngine
+from fusion.graph_method import NestFuseGraphMethod, start_method
+from fusion.graphs import FusionGraphs, nestfuse_graphs, picture_graphs, tensor_graphs
 from fusion.ifcnn import IfcnnRule, load_ifcnn
 from fusion.laplacian import LaplacianMethod
 from fusion.nestfuse import NestFuse, config_of_weights
 from fusion.nestfuse_inference import NestFuseMethod
-from fusion.nestfuse_strips import NestFuseStrips
+from fusion.nestfuse_strips import NestFuseStrips, ScaleMethod
 from fusion.picture_fuser import AverageMethod, LumaMethod, PictureFuser
 from fusion.ranges import build_range
 from fusion.strips import LocalStrips
-from fusion.tensor_method import TensorMethod
+from fusion.tensor_method import TensorFusion, TensorMethod
 from fusion.weight_store import WeightRecipe, require_weights
 
 _REPOSITORY = "Official models: github.com/"
@@ -46,6 +50,9 @@ _IFCNN = _REPOSITORY + "uzeful/IFCNN, Code/snapshots/IFCNN-{}.pth; 'weights fetc
 _STRIP_VALUES = 2**25
 
 
+State = Mapping[str, Tensor]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
     """What a method is built with, besides its weights, where it matters to it.
@@ -53,11 +60,13 @@ class Circumstances:
     Attributes:
         strategy: of the attention.
         device: where the network runs.
+        engine: what runs the network; None is PyTorch.
         strip_px: larger pictures are fused in strips of so many pixels; None is what fits the method into 2 to 3 GB.
     """
 
     strategy: AttentionStrategy
     device: torch.device
+    engine: GraphEngine | None = None
     strip_px: int | None = None
 
     def strip_px_for(self, channels: int) -> int:
@@ -71,94 +80,120 @@ class MethodRecipe:
 
     Attributes:
         build: makes it of a state_dict (empty for a method without weights) and the name of its file.
+        graphs: makes the graphs of it, for files. None: it has no network.
         weights: name under which its weights are stored; several modes of a network share them. None: it has none.
         origin: where a user gets weights.
     """
 
-    build: Callable[[Mapping[str, Tensor], str, Circumstances], LumaMethod]
+    build: Callable[[State, str, Circumstances], LumaMethod]
+    graphs: Callable[[State, str, AttentionStrategy], FusionGraphs] | None = None
     weights: str | None = None
     origin: str = ""
 
 
-def _nestfuse(state: Mapping[str, Tensor], source: str, given: Circumstances) -> LumaMethod:
-    network = load_nestfuse(state, source)
-    method = NestFuseMethod(network, given.strategy, given.device)
-    return NestFuseStrips(method, strip_px=given.strip_px_for(network.config.channels[0]))
+def _nestfuse(name: str, origin: str) -> MethodRecipe:
+    def build(state: State, source: str, given: Circumstances) -> LumaMethod:
+        network = load_nestfuse(state, source)
+        method: ScaleMethod
+        if given.engine is None:
+            method = NestFuseMethod(network, given.strategy, given.device)
+        else:
+            method = NestFuseGraphMethod(network, given.strategy, given.engine)
+        return NestFuseStrips(method, strip_px=given.strip_px_for(network.config.channels[0]))
 
-
-def _in_strips(method: LumaMethod, given: Circumstances, reach_px: int, channels: int) -> LumaMethod:
-    return LocalStrips(method, reach_px=reach_px, strip_px=given.strip_px_for(channels))
+    return MethodRecipe(
+        build=build,
+        graphs=lambda state, source, strategy: nestfuse_graphs(load_nestfuse(state, source), strategy),
+        weights=name,
+        origin=origin,
+    )
 
 
 def _auif(combination: CombinationName) -> MethodRecipe:
+    def graphs(state: State, source: str) -> FusionGraphs:
+        return picture_graphs(AuifGraph(collapse(load_auif(state, source), combination)), auif.MINIMUM_SIZE_PX)
+
+    def build(state: State, source: str, given: Circumstances) -> LumaMethod:
+        method: LumaMethod
+        if given.engine is None:
+            method = collapse(load_auif(state, source), combination)
+        else:
+            method = start_method(graphs(state, source), given.engine)
+        return LocalStrips(method, reach_px=auif_inference.REACH_PX, strip_px=given.strip_px_for(1))
+
     return MethodRecipe(
-        build=lambda state, source, given: _in_strips(
-            collapse(load_auif(state, source), combination), given, auif_inference.REACH_PX, 1
-        ),
-        weights="auif",
-        origin=_AUIF,
+        build=build, graphs=lambda state, source, strategy: graphs(state, source), weights="auif", origin=_AUIF
+    )
+
+
+def _local(
+    load: Callable[[State, str], TensorFusion], weights: str, origin: str, *, reach_px: int, channels: int
+) -> MethodRecipe:
+    """A plain network without attention over the whole picture; ``channels`` are those it holds at a time."""
+
+    def build(state: State, source: str, given: Circumstances) -> LumaMethod:
+        fusion = load(state, source)
+        method: LumaMethod
+        if given.engine is None:
+            method = TensorMethod(fusion, given.device)
+        else:
+            method = start_method(tensor_graphs(fusion), given.engine)
+        return LocalStrips(method, reach_px=reach_px, strip_px=given.strip_px_for(channels))
+
+    return MethodRecipe(
+        build=build,
+        graphs=lambda state, source, strategy: tensor_graphs(load(state, source)),
+        weights=weights,
+        origin=origin,
     )
 
 
 def _didfuse(combination: CombinationName) -> MethodRecipe:
-    def build(state: Mapping[str, Tensor], source: str, given: Circumstances) -> LumaMethod:
+    def load(state: State, source: str) -> TensorFusion:
         network = load_didfuse(state, source)
-        method = TensorMethod(
-            network,
-            lambda thermal, visible: network.fuse(thermal, visible, combination),
+        return TensorFusion(
+            network=network,
+            fuse=lambda thermal, visible: network.fuse(thermal, visible, combination),
             scale=255,
             minimum_size_px=didfuse.MINIMUM_SIZE_PX,
-            device=given.device,
         )
-        return _in_strips(method, given, didfuse.REACH_PX, 2 * didfuse.FEATURES)
 
-    return MethodRecipe(build=build, weights="didfuse", origin=_DIDFUSE)
+    return _local(load, "didfuse", _DIDFUSE, reach_px=didfuse.REACH_PX, channels=2 * didfuse.FEATURES)
 
 
 def _densefuse(rule: DenseFuseRule) -> MethodRecipe:
-    def build(state: Mapping[str, Tensor], source: str, given: Circumstances) -> LumaMethod:
+    def load(state: State, source: str) -> TensorFusion:
         network = load_densefuse(state, source)
-        method = TensorMethod(
-            network,
-            lambda thermal, visible: network.fuse(thermal, visible, rule),
+        return TensorFusion(
+            network=network,
+            fuse=lambda thermal, visible: network.fuse(thermal, visible, rule),
             scale=1,
             minimum_size_px=densefuse.MINIMUM_SIZE_PX,
-            device=given.device,
         )
-        return _in_strips(method, given, densefuse.REACH_PX, densefuse.FEATURES)
 
-    return MethodRecipe(build=build, weights="densefuse", origin=_DENSEFUSE)
+    return _local(load, "densefuse", _DENSEFUSE, reach_px=densefuse.REACH_PX, channels=densefuse.FEATURES)
 
 
 def _ifcnn(name: str, rule: IfcnnRule) -> MethodRecipe:
-    def build(state: Mapping[str, Tensor], source: str, given: Circumstances) -> LumaMethod:
+    def load(state: State, source: str) -> TensorFusion:
         network = load_ifcnn(state, source)
-        method = TensorMethod(
-            network,
-            lambda thermal, visible: network.fuse(thermal, visible, rule),
+        return TensorFusion(
+            network=network,
+            fuse=lambda thermal, visible: network.fuse(thermal, visible, rule),
             scale=255,
             minimum_size_px=ifcnn.MINIMUM_SIZE_PX,
-            device=given.device,
         )
-        return _in_strips(method, given, ifcnn.REACH_PX, ifcnn.FEATURES)
 
-    return MethodRecipe(build=build, weights=name, origin=_IFCNN.format(rule.upper(), name))
+    origin = _IFCNN.format(rule.upper(), name)
+    return _local(load, name, origin, reach_px=ifcnn.REACH_PX, channels=ifcnn.FEATURES)
 
 
 _RECIPES: Mapping[str, MethodRecipe] = MappingProxyType(
     {
         "average": MethodRecipe(build=lambda state, source, given: AverageMethod()),
         "laplacian": MethodRecipe(build=lambda state, source, given: LaplacianMethod()),
-        "nestfuse": MethodRecipe(
-            build=_nestfuse,
-            weights="nestfuse",
-            origin=_REPOSITORY + "hli1221/imagefusion-nestfuse, models/nestfuse_1e2.model.",
-        ),
-        "nestfuse-lite": MethodRecipe(
-            build=_nestfuse,
-            weights="nestfuse-lite",
-            origin="It is trained here: 'train-fuser --method nestfuse-lite'.",
-        ),
+        "nestfuse": _nestfuse("nestfuse", _REPOSITORY + "hli1221/imagefusion-nestfuse, models/nestfuse_1e2.model."),
+        "nestfuse-lite": _nestfuse("nestfuse-lite", "It is trained here: 'train-fuser --method nestfuse-lite'."),
         "auif": _auif("sum"),
         "auif-average": _auif("average"),
         "auif-l1": _auif("l1"),
@@ -201,25 +236,30 @@ def build_fuser(
         pooling: channel pooling of the attention methods.
         spatial: spatial attention of the attention methods.
         range_name: how the output becomes 8 bit; ``smooth`` for video, ``stretch`` or ``fixed`` for stills.
-        engine: ``torch``.
-        device: ``auto``, ``cpu`` or ``cuda``. AUIF runs on the CPU in any case, where it is fast.
+        engine: what runs a network: ``torch``, ``onnx`` (onnxruntime), ``openvino``, or ``openvino-bf16``, where the
+            decoder of NestFuse computes in half the bits and the rest as in ``openvino``. Methods without a network
+            take any.
+        device: ``auto``, ``cpu`` or ``cuda``. With torch, AUIF runs on the CPU in any case, where it is fast.
         gray: grey output even where the visible picture has colour.
         strip_px: networks fuse larger pictures in strips of so many pixels, with the same result; None is what fits
             into 2 to 3 GB of memory.
 
     Raises:
-        InputError: an unknown name or choice, or a method without weights.
+        InputError: an unknown name or choice, a method without weights, or an engine that is not installed.
     """
     if name not in FUSION_METHODS:
         near = get_close_matches(name, FUSION_METHODS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise InputError(f"fusion method {name!r} is unknown: choose {', '.join(FUSION_METHODS)}{hint}")
     name = method_in_mode(name, mode)
-    if engine != "torch":
-        raise InputError(f"--engine {engine}: fusion runs on torch here")
     range_mapping = build_range(range_name)
-    strategy = attention_strategy(pooling, spatial)
-    given = Circumstances(strategy=strategy, device=resolve_device(device), strip_px=strip_px)
+    where = resolve_device(device)
+    given = Circumstances(
+        strategy=attention_strategy(pooling, spatial),
+        device=where,
+        engine=_engine(engine, where),
+        strip_px=strip_px,
+    )
     return PictureFuser(_build_method(name, weights, given), range_mapping, gray=gray)
 
 
@@ -271,6 +311,44 @@ def load_nestfuse(state: Mapping[str, Tensor], source: str) -> NestFuse:
     network = NestFuse(config_of_weights(state))
     load_strictly(network, state, source)
     return network.eval()
+
+
+def fusion_graphs(
+    name: str, weights: Path | None = None, strategy: AttentionStrategy = NESTFUSE
+) -> tuple[FusionGraphs, LumaMethod]:
+    """A method as graphs, and the same method on PyTorch to compare them with.
+
+    Args:
+        name: a method with a network, in its mode.
+        weights: as for :func:`build_fuser`.
+        strategy: of the attention methods.
+
+    Raises:
+        InputError: a method without a network or without weights.
+    """
+    recipe = _RECIPES.get(name)
+    if recipe is None or recipe.graphs is None or recipe.weights is None:
+        networks = [known for known, other in _RECIPES.items() if other.graphs is not None]
+        raise InputError(f"{name} is no network that can be made a graph; these can: {', '.join(networks)}")
+    path = require_weights(recipe.weights, weights, recipe.origin)
+    state = read_merged_state_dict(path)
+    given = Circumstances(strategy=strategy, device=torch.device("cpu"))
+    return recipe.graphs(state, str(path), strategy), recipe.build(state, str(path), given)
+
+
+def _engine(name: str, device: torch.device) -> GraphEngine | None:
+    engines: dict[str, EngineName] = {known: known for known in get_args(EngineName)}
+    match engines.get(name):
+        case "torch":
+            return None
+        case "onnx":
+            return GraphEngine("onnx", device)
+        case "openvino":
+            return GraphEngine("openvino", device)
+        case "openvino-bf16":
+            return GraphEngine("openvino", device, last_precision="bfloat16")
+        case None:
+            raise InputError(f"--engine {name}: choose {', '.join(engines)}")
 
 
 def _build_method(name: str, weights: Path | None, given: Circumstances) -> LumaMethod:

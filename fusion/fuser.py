@@ -14,6 +14,7 @@ from fusion.errors import InputError
 RangeName = Literal["fixed", "stretch", "smooth"]
 PoolingName = Literal["avg", "max", "nuclear"]
 SpatialName = Literal["softmax", "l1"]
+EngineName = Literal["torch", "onnx", "openvino", "openvino-bf16"]
 
 FUSION_MODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -24,6 +25,35 @@ class RunningGraph(Protocol):
     def __call__(self, *inputs: Planes) -> Sequence[Planes]:
         """The outputs, which the next call may overwrite, of inputs in the order of the graph."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class GraphEngine:
+    """What runs graphs, on as many threads as PyTorch uses.
+
+    Attributes:
+        name: the engine.
+        device: where; OpenVINO runs on the CPU alone.
+        last_precision: arithmetic of the part of a network that makes a picture of fused features. There, bfloat16
+            costs a tenth of a grey level; before, it would cost more, since the attention turns small differences into
+            choices. onnxruntime has float32 alone.
+    """
+
+    name: GraphEngineName
+    device: torch.device
+    last_precision: PrecisionName = "float32"
+
+    def start(self, onnx: bytes, *, last: bool = False) -> RunningGraph:
+        """Make a graph ready to run.
+
+        Args:
+            onnx: the graph in the ONNX format.
+            last: it makes a picture of fused features.
+
+        Raises:
+            InputError: the engine is not installed, or cannot use the device.
+        """
+        return start_graph(onnx, self.name, self.device, self.last_precision if last else "float32")
 
 
 def start_graph(

@@ -11,13 +11,16 @@ into memory, and the encoder runs again for the next ones.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fusion.attention import AttentionStrategy, fuse_features, nuclear_norm_of_gram, pools_magnitudes
-from fusion.nestfuse_inference import NestFuseMethod
+from fusion.picture_fuser import LumaMethod
 from fusion.strips import Strip, StripLayout, cut_strips
 
 SCALES = 4
@@ -32,10 +35,27 @@ GRAM_BYTES = 2**29
 """Memory for Gram matrices at a time."""
 
 
+class ScaleMethod(LumaMethod, Protocol):
+    """NestFuse in an engine: fuses pictures that fit into memory, and shows its parts for those that do not."""
+
+    @property
+    def strategy(self) -> AttentionStrategy:
+        """How the features are fused."""
+        ...
+
+    def encode(self, images: Tensor, scales: int) -> list[Tensor]:
+        """Features (2, C, h, w) of the finest ``scales`` of pictures (2, 1, H, W) in 0..255."""
+        ...
+
+    def decode(self, features: Sequence[Tensor]) -> Tensor:
+        """Picture (1, 1, H, W) float32 of the fused features (1, C, h, w) of four scales."""
+        ...
+
+
 class NestFuseStrips:
     """A :class:`fusion.picture_fuser.LumaMethod`: NestFuse in one piece up to ``strip_px`` pixels, else in strips."""
 
-    def __init__(self, method: NestFuseMethod, *, strip_px: int, gram_bytes: int = GRAM_BYTES) -> None:
+    def __init__(self, method: ScaleMethod, *, strip_px: int, gram_bytes: int = GRAM_BYTES) -> None:
         self._method = method
         self._strip_px = strip_px
         self._gram_bytes = gram_bytes

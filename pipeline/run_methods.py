@@ -29,7 +29,8 @@ def build_tracker_of(settings: StreamSettings) -> Tracker:
         modality=tracking.modality,
         strategy=tracking.strategy,
         overrides=tracking.overrides,
-        engine=settings.engine,
+        # Half the bits are for the decoder of NestFuse; boxes are measured with all of them.
+        engine="openvino" if settings.engine == "openvino-bf16" else settings.engine,
         device=settings.device,
     )
 

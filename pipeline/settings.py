@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from fusion.errors import InputError
-from fusion.fuser import PoolingName, RangeName, SpatialName, method_in_mode
+from fusion.fuser import EngineName, PoolingName, RangeName, SpatialName, method_in_mode
 from pipeline.assemble import PairSourceConfig
 from pipeline.control import run_title
 from pipeline.degrade import DegradeConfig
@@ -15,8 +14,6 @@ from pipeline.overlay import OverlayConfig
 from pipeline.sinks.recorder import SegmentConfig
 from pipeline.web.settings import WebSettings
 from trackers.state import Modality
-
-EngineName = Literal["torch", "onnx"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +107,7 @@ class StreamSettings:
         web: the live page.
         window: show the run in a desktop window.
         collector: address of an OpenTelemetry collector that is sent the run's numbers (OTLP over HTTP).
-        engine: ``torch`` or ``onnx``.
+        engine: what runs the networks, see ``fusion.factory.build_fuser``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         live: True drops pairs that come faster than they are processed; False waits; None decides by the source.
         degrade: when and how a live run fuses more cheaply.

@@ -27,8 +27,8 @@ def box_argument(text: str) -> list[float]:
     return numbers
 
 
-def add_fusion_options(group: argparse._ActionsContainer, *, range_default: str) -> None:
-    """Declare ``--mode``, ``--pooling``, ``--spatial``, ``--range`` and ``--gray``; not given, they are None."""
+def add_attention_options(group: argparse._ActionsContainer) -> None:
+    """Declare ``--mode``, ``--pooling`` and ``--spatial``; not given, they are None."""
     group.add_argument(
         "--mode",
         metavar="NAME",
@@ -39,6 +39,11 @@ def add_fusion_options(group: argparse._ActionsContainer, *, range_default: str)
         "--pooling", choices=("avg", "max", "nuclear"), help="channel pooling of the attention (default: avg)"
     )
     group.add_argument("--spatial", choices=("softmax", "l1"), help="spatial form of the attention (default: softmax)")
+
+
+def add_fusion_options(group: argparse._ActionsContainer, *, range_default: str) -> None:
+    """Declare ``--mode``, ``--pooling``, ``--spatial``, ``--range`` and ``--gray``; not given, they are None."""
+    add_attention_options(group)
     group.add_argument(
         "--range",
         choices=("fixed", "stretch", "smooth"),
@@ -49,7 +54,11 @@ def add_fusion_options(group: argparse._ActionsContainer, *, range_default: str)
 
 def add_engine_options(group: argparse._ActionsContainer) -> None:
     """Declare ``--engine`` and ``--device``; not given, they are None."""
-    group.add_argument("--engine", choices=("torch", "onnx"), help="what runs the networks (default: torch)")
+    group.add_argument(
+        "--engine",
+        choices=("torch", "onnx", "openvino", "openvino-bf16"),
+        help="what runs the networks (default: torch); see docs/usage.md",
+    )
     group.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (default: auto)")
 
 

@@ -24,11 +24,11 @@ def test_nestfuse_is_exported_with_free_size(tmp_path: Path) -> None:
             torch.nn.init.uniform_(unit.weight, 0, 2 / unit.weight[0].numel())
     torch.save(network.state_dict(), tmp_path / "weights.pt")
     report = export_fuser("nestfuse", tmp_path / "out", tmp_path / "weights.pt")
-    assert report.path.is_file()
+    assert report.paths[0].is_file()
     assert report.largest_difference <= 0.05
     assert (61, 83) in report.checked_sizes
 
 
 def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="can be exported"):
+    with pytest.raises(InputError, match="can be made a graph"):
         export_fuser("average", tmp_path)

@@ -66,6 +66,18 @@ def test_two_videos_give_a_line_and_a_picture_for_every_pair(
     assert str(out / "fused.mp4") in capsys.readouterr().out
 
 
+def test_the_engine_runs_the_fusion_and_is_noted(media: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    videos = ("--visible", media / "visible.mp4", "--thermal", media / "thermal.mp4", "--max-pairs", 2)
+    for engine in ("torch", "onnx"):
+        options = ("--fuser", "nestfuse-lite", "--tracker", "none", "--engine", engine, "--out", tmp_path / engine)
+        assert stream(*videos, *options) == 0
+        assert summary(tmp_path / engine)["engine"] == engine
+    expected, got = (frames(tmp_path / engine / "fused.mp4")[-1].to_ndarray() for engine in ("torch", "onnx"))
+    assert abs(expected.astype(int) - got).mean() < 1
+
+
 def test_weights_serve_every_mode_of_their_network(media: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.save(DidFuse().state_dict(), tmp_path / "didfuse.pt")
