@@ -246,7 +246,8 @@ class RegistrationDesk:
             if pair is None or pair.thermal_raw is None:
                 raise InputError("a fixed range needs thermal pictures of 16 bits")
             bounds = np.percentile(pair.thermal_raw, _RANGE_PERCENTILES)
-            low, high = float(np.floor(bounds[0])), float(np.ceil(bounds[1]) + 1)
+            low = float(np.floor(bounds[0])) if low is None else low
+            high = float(np.ceil(bounds[1]) + 1) if high is None else high
         return replace(self._builder.display_config, mode=wanted.mode, polarity=wanted.polarity, low=low, high=high)
 
     def _say(self, text: str) -> None:

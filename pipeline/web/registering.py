@@ -93,8 +93,10 @@ class RegistrationRoutes:
                 answer = await asyncio.to_thread(self._render, desk, frame, points)
         except BodyTooLongError as error:
             return JSONResponse({"error": str(error)}, 413)
-        except (ProtocolError, InputError, cv2.error) as error:
+        except ProtocolError as error:
             return JSONResponse({"error": str(error)}, 400)
+        except (InputError, cv2.error) as error:
+            return JSONResponse({"error": str(error)})  # that points fit nothing is an answer too
         return Response(answer, media_type="application/octet-stream", headers=_NO_STORE)
 
     def _render(self, desk: RegistrationDesk, frame: int, points: PointPairs) -> bytes:

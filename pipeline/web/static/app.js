@@ -1,5 +1,6 @@
 // The live page: what comes from the run goes to the parts of the page that show it.
 
+import { offerCalibration, showRegistration } from "./alignment.js";
 import { loadFiles, showStatus } from "./board.js";
 import { clearCharts } from "./charts.js";
 import { chooseView, tellView } from "./controls.js";
@@ -8,6 +9,8 @@ import { endDrawing } from "./drawing.js";
 import { connect } from "./link.js";
 import { page } from "./model.js";
 import { forgetWaiting, receivePicture } from "./picture.js";
+import { hold, registered } from "./points.js";
+import { hearMeasured, showThermal, tellProbes } from "./warmth.js";
 
 let version = null;
 
@@ -19,9 +22,15 @@ function hear(message) {
     page.shown = null;
     clearCharts();
     loadFiles();
-  } else if (message.type === "status") showStatus(message);
+  } else if (message.type === "status") {
+    showStatus(message);
+    showRegistration(message);
+    showThermal(message);
+  } else if (message.type === "measured") hearMeasured(message);
   else if (message.type === "event") {
     toast(message.text, message.kind === "refused" || message.kind === "warning");
+    if (message.kind === "registration") registered();
+    if (message.kind === "saved") offerCalibration(message.names);
     if (message.kind === "saved" || message.kind === "recording") setTimeout(loadFiles, 300);
   }
 }
@@ -31,5 +40,11 @@ function closed() {
   endDrawing();
 }
 
+function opened() {
+  tellView();
+  tellProbes(true);
+  hold();
+}
+
 chooseView(page.view);
-connect({ opened: tellView, closed, hear, picture: receivePicture });
+connect({ opened, closed, hear, picture: receivePicture });

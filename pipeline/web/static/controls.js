@@ -5,6 +5,8 @@ import { chooseTool, endDrawing, keyWhileDrawing, showHint, tool } from "./drawi
 import { say, showFallback } from "./link.js";
 import { page, remember, VIEWS } from "./model.js";
 
+const KEYS_TO_BUTTON = { a: "align", p: "pick", m: "measure" };
+
 let removing = false; // X was pressed; a digit follows
 
 export function tellView() {
@@ -72,6 +74,7 @@ addEventListener("keydown", (event) => {
   else if (key === "r") actions.record();
   else if (key === "s") actions.snapshot();
   else if (key === "n") $("add").click();
+  else if (KEYS_TO_BUTTON[key]) $(KEYS_TO_BUTTON[key]).click();
   else if (key === "?") $("help").showModal();
   else if (key === "x") {
     removing = true;

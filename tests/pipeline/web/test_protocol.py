@@ -113,16 +113,15 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
     max_leaves=8,
 )
-kinds = st.sampled_from(
-    ["shown", "view", "hold", "add", "remove", "pause", "record", "snapshot", "fusion", "nudge", "register", "registration", "display", "measure"]
-)
+kinds = st.sampled_from(["shown", "view", "hold", "add", "remove", "pause", "record", "snapshot", "fusion"])
+moves = st.sampled_from(["nudge", "register", "registration", "display", "measure"])
 names = ["frame", "box", "on", "method", "serial", "target", "shift", "scale", "visible", "thermal", "low", "regions"]
 
 
 @settings(deadline=None, max_examples=200)
 @given(
     st.fixed_dictionaries(
-        {"type": kinds},
+        {"type": kinds | moves},
         optional=dict.fromkeys(names, values),
     )
     | values
