@@ -7,14 +7,15 @@ further pass through the network.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from trackers.networks.interface import Features
 from trackers.networks.neck import center_crop
+
+_KEPT = 10
+_RECENT_MEMORY = 0.8
 
 
 def appearance_of(template: Features) -> Tensor:
@@ -43,15 +44,38 @@ def look_at(search: Features, centers_px: Tensor, *, cells: int, search_size_px:
     return functional.grid_sample(features, grid, mode="bilinear", padding_mode="border", align_corners=True)
 
 
-def similarity(found: Tensor, first: Tensor, recent: Tensor) -> Tensor:
-    """Cosine similarity, (B,), -1..1, of looks (B, C, n, n) with those at first or recently, whichever is larger."""
-    return torch.maximum(*(functional.cosine_similarity(found.flatten(1), old.flatten(1)) for old in (first, recent)))
+def album_of(appearance: Features) -> Features:
+    """What a new target has looked like, for each modality (1, K, C, n, n): K times its first looks (1, C, n, n).
+
+    Place 0 keeps the first looks for ever, place 1 follows the recent ones, the others keep looks that were new when
+    they were seen: the poses of a walker, the sides of a car.
+    """
+    return tuple(looks[:, None].repeat(1, _KEPT, 1, 1, 1) for looks in appearance)
 
 
-def mean_similarity(similarities: Sequence[Tensor], usable: Sequence[bool]) -> Tensor:
-    """Mean over the usable modalities of (B,) similarities."""
-    chosen = [value for value, use in zip(similarities, usable, strict=True) if use]
-    return torch.stack(chosen or list(similarities)).mean(0)
+def similarity(found: Tensor, album: Tensor) -> Tensor:
+    """Cosine similarity, (B,), -1..1, of looks (B, C, n, n) with the most similar of an album (B, K, C, n, n)."""
+    return functional.cosine_similarity(found.flatten(1)[:, None], album.flatten(2), dim=2).amax(1)
+
+
+def later_album(album: Features, found: Features, kept: int, new_below: float) -> tuple[Features, int]:
+    """Album and number of kept looks after a picture in which the target surely looked as ``found`` (1, C, n, n).
+
+    The recent looks follow. They are kept besides where they resemble what is kept less than ``new_below`` in any
+    modality; the oldest kept ones, but never the first, make room.
+    """
+    with torch.inference_mode():
+        others = [torch.cat((looks[:, :1], looks[:, 2:]), dim=1) for looks in album]
+        is_new = any(similarity(now, old).item() < new_below for now, old in zip(found, others, strict=True))
+        place = 2 + kept % (_KEPT - 2)
+        later = []
+        for looks, now in zip(album, found, strict=True):
+            changed = looks.clone()
+            changed[:, 1] = _RECENT_MEMORY * looks[:, 1] + (1 - _RECENT_MEMORY) * now
+            if is_new:
+                changed[:, place] = now
+            later.append(changed)
+        return tuple(later), kept + is_new
 
 
 def _cell_px(size_px: int, cells: int) -> float:

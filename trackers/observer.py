@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trackers.appearance import appearance_of, look_at, mean_similarity, similarity
+from trackers.appearance import appearance_of, look_at, similarity
 from trackers.networks.interface import Features, SiameseNetwork
 from trackers.siamese_core import SiameseTrackerConfig, TargetMemory, context_side
 from trackers.subwindow import crop_square, crops_to_tensor
@@ -83,26 +83,21 @@ class Observer:
         return Answers(found[:, :, 0], found[:, :, 1:], modalities)
 
     def looks(
-        self,
-        memories: Sequence[TargetMemory],
-        answers: Answers,
-        boxes_in_crop: NDArray[np.float64],
-        usable: Sequence[bool],
-    ) -> tuple[NDArray[np.float64], list[Features]]:
-        """How much each finding (B, 4) looks like its target, (B,), -1..1, and its looks in each modality."""
+        self, memories: Sequence[TargetMemory], answers: Answers, boxes_in_crop: NDArray[np.float64]
+    ) -> tuple[list[tuple[float, ...]], list[Features]]:
+        """How much each finding (B, 4) looks like its target in each modality, -1..1, and its looks there."""
         centers = torch.from_numpy(boxes_in_crop[:, :2].astype(np.float32)).to(self._device)
         found, each = [], []
         with torch.inference_mode():
             for index, levels in enumerate(answers.modalities):
-                first, recent = (
-                    torch.cat([features[index] for features in remembered])
-                    for remembered in ([m.appearance for m in memories], [m.recent for m in memories])
-                )
+                album = torch.cat([memory.looks[index] for memory in memories])
                 size = self._config.instance_size
-                found.append(look_at(levels, centers, cells=first.shape[-1], search_size_px=size))
-                each.append(similarity(found[-1], first, recent))
-            values = mean_similarity(each, usable).double().cpu().numpy()
-        return values, [tuple(looks[row : row + 1] for looks in found) for row in range(len(memories))]
+                found.append(look_at(levels, centers, cells=album.shape[-1], search_size_px=size))
+                each.append(similarity(found[-1], album))
+            values = torch.stack(each, dim=1).double().cpu().tolist()
+        return [tuple(row) for row in values], [
+            tuple(looks[row : row + 1] for looks in found) for row in range(len(memories))
+        ]
 
     def _extract(
         self, images: Images, memories: Sequence[TargetMemory], sides: Sequence[int], output_size_px: int

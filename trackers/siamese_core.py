@@ -39,8 +39,13 @@ class SiameseTrackerConfig:
         lost_below: score under which it counts as lost; between the two it is uncertain, or stays lost.
         frozen_after: a picture repeated so often without the slightest change comes from a frozen stream.
         recovery: hold a lost target's place and size and look for it in the whole picture, and lower the score of
-            findings that do not look like it. False is the loop of the paper, which always moves on.
+            findings that do not look like it, see :mod:`trackers.recovery`. False is the loop of the paper, which
+            always moves on.
         recovery_crops: further places searched for each lost target in a pair.
+        lost_looks: share of its usual similarity under which something else is in the target's place, 0..1.
+        found_looks: share that it takes to believe in a finding, 0..1.
+        lost_after: pairs in a row that have to speak for a loss.
+        found_after: pairs in a row that have to confirm a finding before the target counts as tracked.
 
     Raises:
         InputError: a value is out of its range.
@@ -57,9 +62,20 @@ class SiameseTrackerConfig:
     frozen_after: int = 12
     recovery: bool = False
     recovery_crops: int = 4
+    lost_looks: float = 0.72
+    found_looks: float = 0.8
+    lost_after: int = 3
+    found_after: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("window_influence", "learning_rate", "tracking_above", "lost_below"):
+        for name in (
+            "window_influence",
+            "learning_rate",
+            "tracking_above",
+            "lost_below",
+            "lost_looks",
+            "found_looks",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"tracker setting {name} must lie in 0..1, not {getattr(self, name)}")
         if self.lost_below > self.tracking_above:
@@ -85,10 +101,14 @@ class TargetMemory:
         trust: how far each view is trusted; None where there is one view only.
         last_seen: for each modality the fingerprint of its last picture and how often it came without change.
         usable: which modalities showed something in the last pictures.
-        appearance: for each modality what the target looked like at first, (1, C, n, n); empty without recovery.
-        recent: what it looked like lately while surely tracked, likewise.
-        usual_similarity: how similar to those it is while tracked; None before the first time.
-        lost_pairs: for how many pairs it has been lost; 0 while it is not.
+        looks: for each modality what the target has looked like, (1, K, C, n, n), see :mod:`trackers.appearance`; empty
+            without recovery.
+        looks_kept: how many looks have been added to the first.
+        usual_similarity: for each modality how similar to those it is while tracked; None before the first time.
+        sure_place: centre and size where it surely was last, which it goes back to when lost; None without recovery.
+        doubtful_pairs: for how many pairs what is there has not seemed to be the target.
+        lost_pairs: for how many pairs it has been looked for; 0 while it is not.
+        proofs_due: in how many more pairs what was found elsewhere has to be confirmed.
     """
 
     features: Features
@@ -98,10 +118,13 @@ class TargetMemory:
     trust: Trust | None = None
     last_seen: tuple[tuple[int, int], ...] = ()
     usable: tuple[bool, ...] = ()
-    appearance: Features = ()
-    recent: Features = ()
-    usual_similarity: float | None = None
+    looks: Features = ()
+    looks_kept: int = 0
+    usual_similarity: tuple[float, ...] | None = None
+    sure_place: tuple[tuple[float, float], tuple[float, float]] | None = None
+    doubtful_pairs: int = 0
     lost_pairs: int = 0
+    proofs_due: int = 0
 
 
 @dataclass(frozen=True, slots=True)

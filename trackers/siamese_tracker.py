@@ -12,10 +12,19 @@ from numpy.typing import NDArray
 
 from fusion.attention import PAPER
 from fusion.errors import InputError
+from trackers.appearance import album_of
 from trackers.box import Box, box_from_center, clip_box
 from trackers.networks.interface import SiameseNetwork
 from trackers.observer import Answers, Observer
-from trackers.recovery import confidence_of, later_looks, later_usual, places_of_this_pair, search_places
+from trackers.recovery import (
+    after_verdict,
+    evidence_for,
+    is_lost,
+    judge,
+    learned,
+    places_of_this_pair,
+    search_places,
+)
 from trackers.reliability import Trust, answer_margins, blend_views, first_trust, later_trust
 from trackers.siamese_core import (
     Proposals,
@@ -124,7 +133,7 @@ class SiameseTracker:
         features, appearance = self._observer.templates(images, memory)
         memory = replace(memory, features=features)
         if self.config.recovery:
-            memory = replace(memory, appearance=appearance, recent=appearance)
+            memory = replace(memory, looks=album_of(appearance), sure_place=(center_xy, size_wh))
         if self.fusion != "adaptive" or len(images) == 1:
             return memory
         # The template on its own picture shows where else each view answers.
@@ -147,41 +156,32 @@ class SiameseTracker:
         return moved, finding.proposals
 
     def _update_and_recover(self, states: Sequence[TrackState], images: Images) -> list[TrackState]:
-        """As :meth:`advance`, but what does not look like the target moves nothing, and lost targets are looked for."""
+        """As :meth:`advance`, but targets that are gone move nothing and are looked for: :mod:`trackers.recovery`."""
         memories: list[TargetMemory] = [state.template for state in states]
         seen, usable = self._watch(memories, images)
         places = [[memory, *self._elsewhere(memory, images)] for memory in memories]
         entries = [entry for each in places for entry in each]
         # A lost target may be anywhere: no preference for its old place.
-        influence = np.asarray([0.0 if entry.lost_pairs else self.config.window_influence for entry in entries])
+        influence = np.asarray([0.0 if is_lost(entry) else self.config.window_influence for entry in entries])
         finding = self._find(entries, images, usable, influence)
-        similarities, looks = self._observer.looks(entries, finding.answers, finding.proposals.boxes, usable)
-        trust = [
-            confidence_of(score, similarity, entry.usual_similarity)
-            for score, similarity, entry in zip(
-                finding.proposals.scores.tolist(), similarities.tolist(), entries, strict=True
-            )
+        similarities, looks = self._observer.looks(entries, finding.answers, finding.proposals.boxes)
+        evidence = [
+            evidence_for(score, own, entry.usual_similarity, usable)
+            for score, own, entry in zip(finding.proposals.scores.tolist(), similarities, entries, strict=True)
         ]
-        ends = list(accumulate(len(each) for each in places))
         updated = []
-        for state, memory, each, end in zip(states, memories, places, ends, strict=True):
-            best = max(range(end - len(each), end), key=trust.__getitem__)
-            confidence = trust[best]
-            status = next_status(state.status, confidence, self.config)
-            if status is TrackStatus.LOST:
-                memory = replace(memory, lost_pairs=memory.lost_pairs + 1)
-            else:
-                memory = replace(self._moved(entries[best], finding, best, images), lost_pairs=0)
-                if state.status is TrackStatus.LOST:
-                    # Believed for now; the next picture has to confirm it.
-                    status = TrackStatus.UNCERTAIN
-                elif status is TrackStatus.TRACKING:
-                    memory = replace(
-                        memory,
-                        usual_similarity=later_usual(memory.usual_similarity, float(similarities[best])),
-                        recent=later_looks(memory.recent, looks[best]),
-                    )
-            updated.append(self._state(replace(memory, last_seen=seen, usable=usable), confidence, status))
+        for each, end in zip(places, accumulate(len(each) for each in places), strict=True):
+            first = end - len(each)
+            verdict = judge(each[0], evidence[first:end], self.config)
+            best = first + verdict.place
+            memory = (
+                each[0] if verdict.status is TrackStatus.LOST else self._moved(entries[best], finding, best, images)
+            )
+            memory = after_verdict(memory, verdict)
+            if verdict.may_learn:
+                memory = learned(memory, similarities[best], looks[best])
+            memory = replace(memory, last_seen=seen, usable=usable)
+            updated.append(self._state(memory, evidence[best].confidence, verdict.status))
         return updated
 
     def _watch(
@@ -192,7 +192,7 @@ class SiameseTracker:
 
     def _elsewhere(self, memory: TargetMemory, images: Images) -> list[TargetMemory]:
         """Further places to look for a lost target in this pair, as memories that are there."""
-        if not memory.lost_pairs:
+        if not is_lost(memory):
             return []
         height, width = images[0].shape[:2]
         side = context_side(memory.size_wh, self.config.context_amount)
