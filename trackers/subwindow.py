@@ -54,11 +54,14 @@ def crop_square(
     inside = image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     if left >= 0 and top >= 0 and right <= width and bottom <= height:
         square = inside
+    elif inside.size:
+        colour = [int(value) for value in fill]
+        below, beside = max(bottom - height, 0), max(right - width, 0)
+        around = (max(-top, 0), below, max(-left, 0), beside)
+        square = np.asarray(cv2.copyMakeBorder(inside, *around, cv2.BORDER_CONSTANT, value=colour), np.uint8)
     else:
         square = np.empty((source_size_px, source_size_px, *image.shape[2:]), np.uint8)
         square[...] = np.asarray(fill if image.ndim == 3 else fill[0]).astype(np.uint8)
-        y, x = max(-top, 0), max(-left, 0)
-        square[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
     if source_size_px == output_size_px:
         return np.ascontiguousarray(square)
     return np.asarray(cv2.resize(square, (output_size_px, output_size_px)), np.uint8)
@@ -72,5 +75,8 @@ def crops_to_tensor(crops: Sequence[NDArray[np.uint8]], device: torch.device) ->
     size = crops[0].shape[0]
     batch = np.empty((len(crops), size, size, 3), np.uint8)
     for index, crop in enumerate(crops):
-        batch[index] = crop if crop.ndim == 3 else crop[:, :, None]
+        if crop.ndim == 3:
+            batch[index] = crop
+        else:
+            cv2.cvtColor(crop, cv2.COLOR_GRAY2BGR, dst=batch[index])
     return torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).to(torch.float32)
