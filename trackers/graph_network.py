@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fusion.graph_engines import GraphEngineName, PrecisionName, RunningGraph, start_graph
 from trackers.networks.interface import Features, Response, StagedNetwork, modality_batch
+from trackers.networks.winograd import with_winograd
 from trackers.stage_graphs import StageGraphs
 
 
@@ -38,7 +39,9 @@ class GraphNetwork:
         precision: PrecisionName = "float32",
     ) -> None:
         self._network: StagedNetwork = network  # type: ignore[assignment]
-        self._graphs = StageGraphs(network, name, crop_sides)
+        # Its transforms lose too much in half the bits, and a GPU has its own ways.
+        saving = engine == "onnx" and device.type == "cpu"
+        self._graphs = StageGraphs(with_winograd(network) if saving else network, name, crop_sides)
         self._engine = engine
         self._device = device
         self._precision = precision
