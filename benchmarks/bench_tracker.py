@@ -1,7 +1,7 @@
 """Milliseconds per RGBT pair of every tracker, beside the plain path and, if asked, OpenCV's TrackerNano.
 
 python benchmarks/bench_tracker.py [--trackers siamrpn-r50] [--repeats 10] [--threads 2] [--json FILE]
-    [--opencv-nano BACKBONE.onnx HEAD.onnx]
+    [--paths plain float32 onnx] [--opencv-nano BACKBONE.onnx HEAD.onnx]
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 
-from trackers.benchmark import Timing, benchmark_trackers, format_timings, time_in_turns, timing_of
+from trackers.benchmark import PATHS, Timing, benchmark_trackers, format_timings, time_in_turns, timing_of
 from trackers.factory import STRATEGIES, TRACKERS
 
 
@@ -37,8 +37,8 @@ def main() -> None:
     parser.add_argument("--targets", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--paths", nargs="+", default=["plain", "float32", "bfloat16"])
-    parser.add_argument("--strategy", choices=STRATEGIES, default="paper")
+    parser.add_argument("--paths", nargs="+", choices=PATHS, help="default: all whose engine is installed")
+    parser.add_argument("--strategy", choices=STRATEGIES, help="default: what suits each tracker best")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--opencv-nano", nargs=2, type=Path, metavar=("BACKBONE", "HEAD"))

@@ -196,6 +196,7 @@ def _run(
             "tracker": settings.tracking.method,
             "modality": settings.tracking.modality.value,
             "engine": settings.engine,
+            "precision": settings.tracking.precision,
             "device": str(resolve_device(settings.device)),
             "versions": library_versions(),
             "exit": exit_code,

@@ -32,6 +32,7 @@ def build_tracker_of(settings: StreamSettings) -> Tracker:
         # Half the bits are for the decoder of NestFuse; boxes are measured with all of them.
         engine="openvino" if settings.engine == "openvino-bf16" else settings.engine,
         device=settings.device,
+        precision=tracking.precision,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from fusion.errors import InputError
 from fusion.fuser import EngineName, PoolingName, RangeName, SpatialName, method_in_mode
@@ -57,6 +58,8 @@ class TrackingSettings:
         modality: which pictures the tracker looks at.
         strategy: how the tracker fuses the features of the two pictures, see ``trackers.factory.STRATEGIES``;
             None takes what suits the tracker best.
+        precision: of the tracker's network; ``bfloat16``, which ``--engine onnx`` lacks, is faster on processors that
+            compute in it and moves boxes by a fraction of a pixel.
         overrides: fields of the tracker's own configuration that differ from its preset.
         boxes: the targets in the first pair, each ``[x, y, w, h]`` in pixels of the visible picture.
     """
@@ -65,6 +68,7 @@ class TrackingSettings:
     weights: Path | None = None
     modality: Modality = Modality.FUSED
     strategy: str | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
     overrides: dict[str, bool | int | float | str] = field(default_factory=dict)
     boxes: tuple[tuple[float, float, float, float], ...] = ()
 

@@ -9,18 +9,36 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from importlib.util import find_spec
+from typing import Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fusion.graph_engines import PrecisionName
 from trackers.box import Box
-from trackers.factory import STRATEGIES, tracker_config, untrained_network
-from trackers.networks.folding import folded
+from trackers.factory import (
+    STRATEGIES,
+    EngineName,
+    default_strategy,
+    tracker_around,
+    tracker_config,
+    untrained_network,
+)
 from trackers.networks.interface import Features, Response, SiameseNetwork
 from trackers.siamese_tracker import SiameseTracker
 from trackers.state import ImagePair, Modality, TrackState
+
+PATHS: dict[str, tuple[EngineName | Literal["plain"], PrecisionName]] = {
+    "plain": ("plain", "float32"),
+    "float32": ("torch", "float32"),
+    "bfloat16": ("torch", "bfloat16"),
+    "onnx": ("onnx", "float32"),
+    "openvino": ("openvino", "float32"),
+    "openvino-bfloat16": ("openvino", "bfloat16"),
+}
+"""Ways to run a tracker: the plain one, then engines of the product in a precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +55,7 @@ class Timing:
 
     Attributes:
         tracker: its name.
-        path: ``plain``, ``float32`` (what the product runs) or ``bfloat16``.
+        path: one of :data:`PATHS`.
         targets: how many targets were followed at once.
         median_ms: per pair, all targets.
         low_ms: 10th percentile.
@@ -86,8 +104,8 @@ def benchmark_trackers(
     targets: Sequence[int] = (1, 8),
     repeats: int = 10,
     size_wh: tuple[int, int] = (640, 480),
-    paths: Sequence[str] = ("plain", "float32", "bfloat16"),
-    strategy: str = "paper",
+    paths: Sequence[str] | None = None,
+    strategy: str | None = None,
     device: str = "cpu",
 ) -> list[Timing]:
     """Time trackers on both modalities; the paths take turns, so that other load falls on all of them alike.
@@ -97,12 +115,14 @@ def benchmark_trackers(
         targets: numbers of targets to follow at once.
         repeats: measured pairs for each path, after one that is not counted.
         size_wh: size of the pictures.
-        paths: which of ``plain``, ``float32`` and ``bfloat16`` to run.
-        strategy: how the modalities are fused, see :data:`trackers.factory.STRATEGIES`.
+        paths: which of :data:`PATHS` to run; None runs all whose engine is installed.
+        strategy: how the modalities are fused, see :data:`trackers.factory.STRATEGIES`; None takes what suits each
+            tracker best.
         device: ``cpu`` or ``cuda``.
     """
     pair = _pictures(size_wh)
     where = torch.device(device)
+    paths = available_paths() if paths is None else paths
     timings = []
     for name in names:
         trackers = {path: _tracker(name, path, strategy, where) for path in paths}
@@ -149,28 +169,46 @@ def time_in_turns(steps: dict[str, Callable[[], object]], repeats: int) -> dict[
 def format_timings(timings: Sequence[Timing]) -> str:
     """A table with a line for each timing and its speed-up over the plain path."""
     plain = {(row.tracker, row.targets): row for row in timings if row.path == "plain"}
-    head = f"{'tracker':<18} {'path':<9} {'targets':>7} {'ms':>8} {'p10..p90':>17} {'busy ms':>8}"
+    head = f"{'tracker':<18} {'path':<17} {'targets':>7} {'ms':>8} {'p10..p90':>17} {'busy ms':>8}"
     lines = [f"{head} {'speed-up':>9} {'busy':>7}"]
     for row in timings:
         base = plain.get((row.tracker, row.targets))
         gain = f"{base.median_ms / row.median_ms:8.2f}x {base.busy_ms / row.busy_ms:6.2f}x" if base else ""
         span = f"{row.low_ms:.1f}..{row.high_ms:.1f}"
         lines.append(
-            f"{row.tracker:<18} {row.path:<9} {row.targets:>7} {row.median_ms:>8.1f} {span:>17} "
+            f"{row.tracker:<18} {row.path:<17} {row.targets:>7} {row.median_ms:>8.1f} {span:>17} "
             f"{row.busy_ms:>8.1f} {gain}"
         )
     return "\n".join(lines)
 
 
-def _tracker(name: str, path: str, strategy: str, device: torch.device) -> SiameseTracker:
+def available_paths() -> tuple[str, ...]:
+    """The paths whose engine is installed here."""
+    packages = {"onnx": "onnxruntime", "openvino": "openvino"}
+    return tuple(
+        path for path, (engine, _) in PATHS.items() if engine not in packages or find_spec(packages[engine]) is not None
+    )
+
+
+def _tracker(name: str, path: str, strategy: str | None, device: torch.device) -> SiameseTracker:
     torch.manual_seed(0)
     network = untrained_network(name).eval()
-    dtype = torch.bfloat16 if path == "bfloat16" else torch.float32
-    if path == "plain":
-        ready: SiameseNetwork = PlainNetwork(cast("SiameseNetwork", network.to(device)))
-    else:
-        ready = cast("SiameseNetwork", folded(network).to(device, dtype))
-    return SiameseTracker(ready, tracker_config(name), Modality.FUSED, STRATEGIES[strategy], device, dtype)
+    config, fusion = tracker_config(name), STRATEGIES[strategy or default_strategy(name)]
+    engine, precision = PATHS[path]
+    if engine == "plain":
+        plain = PlainNetwork(cast("SiameseNetwork", network.to(device)))
+        return SiameseTracker(plain, config, Modality.FUSED, fusion, device)
+    return tracker_around(
+        network,
+        name,
+        config,
+        Modality.FUSED,
+        fusion,
+        engine=engine,
+        device=device,
+        precision=precision,
+        keep_graphs=False,
+    )
 
 
 def _step(tracker: SiameseTracker, states: list[TrackState], pair: ImagePair) -> Callable[[], object]:

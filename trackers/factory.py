@@ -157,8 +157,9 @@ def tracker_around(
     engine: EngineName = "torch",
     device: torch.device,
     precision: PrecisionName = "float32",
+    keep_graphs: bool = True,
 ) -> SiameseTracker:
-    """As :func:`build_tracker`, for a network at hand, not folded.
+    """As :func:`build_tracker`, for a network at hand, not folded; its graphs are kept in the user's cache or not.
 
     Raises:
         InputError: the engine is not installed, or cannot use the device or the precision.
@@ -173,7 +174,8 @@ def tracker_around(
             if engine == "onnx" and precision != "float32":
                 raise InputError(f"precision {precision}: --engine onnx computes in float32; choose --engine torch")
             sides = (config.exemplar_size, config.instance_size)
-            return SiameseTracker(GraphNetwork(ready, name, sides, engine, device, precision), config, modality, fusion)
+            graphs = GraphNetwork(ready, name, sides, engine, device, precision, keep_graphs=keep_graphs)
+            return SiameseTracker(graphs, config, modality, fusion)
 
 
 def load_network(name: str, weights: Path | None = None) -> nn.Module:
@@ -188,6 +190,15 @@ def load_network(name: str, weights: Path | None = None) -> nn.Module:
     network = entry.build(state)
     entry.load(network, state, str(path))
     return network.eval()
+
+
+def default_strategy(name: str) -> str:
+    """Key of :data:`STRATEGIES` that suits a tracker best.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    return _chosen("tracker", name, _ENTRIES).strategy
 
 
 def untrained_network(name: str) -> nn.Module:

@@ -27,6 +27,7 @@ class GraphNetwork:
         engine: what computes.
         device: where.
         precision: of the arithmetic; tensors stay float32.
+        keep_graphs: keep them in the user's cache folder for the next time.
     """
 
     def __init__(
@@ -37,11 +38,13 @@ class GraphNetwork:
         engine: GraphEngineName,
         device: torch.device,
         precision: PrecisionName = "float32",
+        *,
+        keep_graphs: bool = True,
     ) -> None:
         self._network: StagedNetwork = network  # type: ignore[assignment]
         # Its transforms lose too much in half the bits, and a GPU has its own ways.
         saving = engine == "onnx" and device.type == "cpu"
-        self._graphs = StageGraphs(with_winograd(network) if saving else network, name, crop_sides)
+        self._graphs = StageGraphs(with_winograd(network) if saving else network, name, crop_sides, keep=keep_graphs)
         self._engine = engine
         self._device = device
         self._precision = precision

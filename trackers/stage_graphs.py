@@ -64,13 +64,14 @@ class StageGraphs:
         network: a ``StagedNetwork`` in evaluation mode, on the CPU, its batch norms folded.
         name: first part of file names.
         crop_sides: sides of template and search crops in pixels.
+        keep: write graphs into the cache and read them from there.
     """
 
-    def __init__(self, network: nn.Module, name: str, crop_sides: tuple[int, int]) -> None:
+    def __init__(self, network: nn.Module, name: str, crop_sides: tuple[int, int], *, keep: bool = True) -> None:
         self._network = network
         self._name = name
         self._crop_sides = crop_sides
-        self._digest = _digest(network)
+        self._digest = _digest(network) if keep else None
 
     def extract(self, side: int) -> bytes:
         """Crops (B, 3, side, side) to features of every scale."""
@@ -89,13 +90,17 @@ class StageGraphs:
         return self._graph("answer", f"answer-{modalities}", lambda: self._matches(modalities), modalities)
 
     def _graph(self, stage: StageName, label: str, examples: Callable[[], Features], modalities: int = 1) -> bytes:
+        def write() -> bytes:
+            with torch.no_grad():
+                return _written(StageGraph(self._network, stage, modalities), examples())
+
+        if self._digest is None:
+            return write()
         path = cache_directory() / "graphs" / f"{self._name}-{label}-{self._digest}.onnx"
         try:
             return path.read_bytes()
         except OSError:
-            pass
-        with torch.no_grad():
-            content = _written(StageGraph(self._network, stage, modalities), examples())
+            content = write()
         _keep(content, path)
         return content
 

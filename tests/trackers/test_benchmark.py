@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from trackers.benchmark import PlainNetwork, benchmark_trackers, format_timings
+from trackers.benchmark import PATHS, PlainNetwork, available_paths, benchmark_trackers, format_timings
 from trackers.box import Box
 from trackers.factory import tracker_config, untrained_network
 from trackers.networks.interface import SiameseNetwork
@@ -30,7 +30,8 @@ def test_plain_and_product_path_find_the_same_boxes(scene: Any) -> None:
 def test_every_path_is_timed_and_listed() -> None:
     timings = benchmark_trackers(["nanotrack"], targets=(1, 2), repeats=1, size_wh=(64, 48))
     assert {(row.path, row.targets) for row in timings} == {
-        (path, count) for path in ("plain", "float32", "bfloat16") for count in (1, 2)
+        (path, count) for path in available_paths() for count in (1, 2)
     }
+    assert {"plain", "float32", "bfloat16"} <= set(available_paths()) <= set(PATHS)
     assert all(row.median_ms > 0 for row in timings)
     assert format_timings(timings).count("x\n") >= 5

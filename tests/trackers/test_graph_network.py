@@ -105,6 +105,15 @@ def test_the_gate_goes_on_with_one_eye(scene: Any, missing: str) -> None:
     np.testing.assert_allclose(found[1], found[0], rtol=0, atol=0.02)
 
 
+def test_openvino_finds_the_same_boxes_and_keeps_what_it_remembers(scene: Any) -> None:
+    pytest.importorskip("openvino")
+    pairs = moved(scene, 4)
+    found = [track(build_tracker("siamrpn-lite", engine=engine), pairs, BOXES) for engine in ("torch", "openvino")]
+    np.testing.assert_allclose(found[1], found[0], rtol=0, atol=0.05)
+    half = track(build_tracker("siamrpn-lite", engine="openvino", precision="bfloat16"), pairs[:2], BOXES)
+    np.testing.assert_allclose(half[0], found[0][0], rtol=0, atol=3)
+
+
 def test_targets_pass_from_one_engine_to_the_other(scene: Any) -> None:
     torch_tracker, onnx_tracker = (build_tracker("siamrpn-lite", engine=engine) for engine in ("torch", "onnx"))
     start = torch_tracker.init(scene, BOXES[0])

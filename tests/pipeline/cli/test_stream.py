@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 import torch
 
@@ -58,7 +59,7 @@ def test_two_videos_give_a_line_and_a_picture_for_every_pair(
     assert all({"decode", "fuse", "track"} <= set(line["stage_ms"]) for line in lines(out))
     content = summary(out)
     assert {"pairs", "unpaired", "dropped", "fps", "latency_ms", "stage_ms", "fuser", "tracker"} <= set(content)
-    assert {"modality", "engine", "device", "versions", "exit"} <= set(content)
+    assert {"modality", "engine", "precision", "device", "versions", "exit"} <= set(content)
     assert (content["pairs"], content["unpaired"], content["dropped"], content["exit"]) == (COUNT, 0, 0, 0)
     assert set(content["latency_ms"]) == {"p50", "p95", "p99"}
     assert all(set(value) == {"p50", "p95"} for value in content["stage_ms"].values())
@@ -76,6 +77,25 @@ def test_the_engine_runs_the_fusion_and_is_noted(media: Path, tmp_path: Path) ->
         assert summary(tmp_path / engine)["engine"] == engine
     expected, got = (frames(tmp_path / engine / "fused.mp4")[-1].to_ndarray() for engine in ("torch", "onnx"))
     assert abs(expected.astype(int) - got).mean() < 1
+
+
+def test_the_engine_runs_the_tracker_and_finds_the_same_boxes(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("RGBT_STREAM_CACHE", str(tmp_path / "cache"))
+    videos = ("--visible", media / "visible.mp4", "--thermal", media / "thermal.mp4", "--max-pairs", 3)
+    runs = {"torch": ("torch", "float32"), "onnx": ("onnx", "float32"), "half": ("torch", "bfloat16")}
+    boxes = {}
+    for name, (engine, precision) in runs.items():
+        options = ("--fuser", "none", "--box", "8,8,20,16", "--engine", engine, "--out", tmp_path / name)
+        assert stream(*videos, *options, "--set", f"tracking.precision={precision}") == 0
+        content = summary(tmp_path / name)
+        assert (content["engine"], content["precision"]) == (engine, precision)
+        boxes[name] = np.asarray([line["targets"][0]["box"] for line in lines(tmp_path / name)])
+    np.testing.assert_allclose(boxes["onnx"], boxes["torch"], rtol=0, atol=0.02)
+    np.testing.assert_allclose(boxes["half"], boxes["torch"], rtol=0, atol=4)
 
 
 def test_weights_serve_every_mode_of_their_network(media: Path, tmp_path: Path) -> None:
