@@ -21,6 +21,7 @@ from selenium.webdriver.chrome.options import Options  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.support.ui import Select  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -137,3 +138,8 @@ def place_of(driver: Any, element: str) -> dict[str, float]:
         element,
     )
     return place
+
+
+def choose(driver: Any, element: str, value: str) -> None:
+    """Choose a value of the select with this id."""
+    Select(driver.find_element(By.ID, element)).select_by_value(value)

@@ -4,71 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from websockets.sync.client import connect
 
 from pipeline.cli.main import run
 from tests.pipeline.rtsp_server import Faults, RtspServer
+from tests.pipeline.web.command import get, serving, started, synthetic
 from tests.pipeline.web.rig import Watcher, wait_until
 
-REPO = Path(__file__).resolve().parents[3]
 TOKEN = "correct horse battery"
 
 pytestmark = pytest.mark.slow
-
-
-@contextmanager
-def started(out: Path, *arguments: str, token: str | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command in a process of its own, with the address of its page."""
-    environment = {**os.environ, **({"RGBT_STREAM_TOKEN": token} if token else {})}
-    command = [sys.executable, "run_stream.py", "stream", "--fuser", "average", "--tracker", "none", "--out", str(out)]
-    process = subprocess.Popen(
-        [*command, *arguments], cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stderr is not None
-        address = None
-        while address is None:
-            line = process.stderr.readline()
-            assert line, "it ended before it said where to look"
-            address = re.search(r"http://(\S+)/", line)
-        yield process, address[1]
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def get(host: str, path: str, headers: dict[str, str] | None = None) -> Any:
-    request = urllib.request.Request(f"http://{host}{path}", headers=headers or {})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.loads(answer.read())
-
-
-def serving(host: str) -> bool:
-    try:
-        return bool(get(host, "/healthz")["status"] == "ok")
-    except OSError:
-        return False
-
-
-def synthetic(length: int) -> list[str]:
-    options = [f"--set=source.{role}_options.length={length}" for role in ("visible", "thermal")]
-    sizes = [f"--set=source.{role}_options.size_wh=[160, 120]" for role in ("visible", "thermal")]
-    return ["--visible", "synthetic:3", "--thermal", "synthetic:3", "--live", *options, *sizes]
 
 
 def test_two_cameras_are_watched_with_a_token_recorded_and_stopped(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tests.pipeline.web.chromium import (
     ActionChains,
     By,
     browser,
+    choose,
     complaints,
     drag,
     keep_screenshot,
@@ -133,8 +134,7 @@ def test_views_pause_record_and_keys(tmp_path: Path) -> None:
         click.perform()
         wait_until(lambda: driver.find_element(By.ID, "target-count").text == "0")
 
-        method = driver.find_element(By.ID, "pooling")
-        method.send_keys("max")
+        choose(driver, "pooling", "max")
         wait_until(lambda: rig.control.state.fusion is not None and rig.control.state.fusion.pooling == "max")
         body.send_keys("s")
         wait_until(lambda: bool(driver.find_elements(By.PARTIAL_LINK_TEXT, "-fused.png")))

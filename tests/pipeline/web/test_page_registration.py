@@ -18,6 +18,7 @@ from tests.pipeline.web.chromium import (
     PHONE,
     By,
     browser,
+    choose,
     complaints,
     drag,
     keep_screenshot,
@@ -218,14 +219,14 @@ def test_temperatures_palette_and_range(rig: Rig) -> None:
         tap(driver, (place["x"] + 20 * scale, place["y"] + 20 * scale))  # a paused picture is measured too
         wait_until(lambda: "20.0 °C" in text_of(driver, "probes"))
         body.send_keys(" ")
-        driver.find_element(By.ID, "palette").send_keys("black")
+        choose(driver, "palette", "black-hot")
         wait_until(lambda: driver.execute_script("return localStorage.getItem('palette')") == "black-hot")
         low = driver.find_element(By.ID, "low")
         assert float(low.get_attribute("value")) == 20.0
         low.send_keys(Keys.CONTROL + "a" + Keys.CONTROL + "10" + Keys.TAB)
         wait_until(lambda: rig.request("/api/status").json()["thermal"]["display"]["low"] == 28315)
-        driver.find_element(By.ID, "polarity").send_keys("dark")
+        choose(driver, "polarity", "black-hot")
         wait_until(lambda: rig.request("/api/status").json()["thermal"]["display"]["polarity"] == "black-hot")
-        driver.find_element(By.ID, "range").send_keys("follows")
+        choose(driver, "range", "plateau")
         wait_until(lambda: rig.request("/api/status").json()["thermal"]["display"]["mode"] == "plateau")
         assert complaints(driver) == []
