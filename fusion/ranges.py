@@ -1,20 +1,22 @@
 """How the output of a fusion method, grey levels without bounds, becomes 8 bit.
 
 ``fixed`` rounds and clips. ``stretch`` maps the lowest and highest value of the picture to 0 and 255, as the
-NestFuse authors do when they save: right for stills, flickers on video. ``smooth`` maps robust percentiles that follow
-the video slowly.
+NestFuse authors do when they save: right for stills, flickers on video. ``smooth`` does so with bounds that follow the
+video slowly, and calms what stands still.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fusion.errors import InputError
+from fusion.still_filter import StillFilter, StillFilterConfig
 
 
 class RangeMapping(Protocol):
@@ -34,29 +36,20 @@ class SmoothRangeConfig:
     """How the smooth range follows a video.
 
     Attributes:
-        low_percent: percentile of the picture that becomes black.
-        high_percent: percentile that becomes white.
-        adaption: share of a new picture in the running range, per picture; 0.05 settles within a second or two.
+        adaption: share of a new picture in the running range, per picture; 0.02 settles within two to four seconds.
         minimum_span: the range never gets narrower than so many grey levels, so that noise is not blown up.
-        sample_step: every so manieth row and column is looked at.
+        still: how what stands still is calmed.
     """
 
-    low_percent: float = 0.1
-    high_percent: float = 99.9
-    adaption: float = 0.05
+    adaption: float = 0.02
     minimum_span: float = 48.0
-    sample_step: int = 2
+    still: StillFilterConfig = field(default_factory=StillFilterConfig)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.low_percent < self.high_percent <= 100:
-            raise InputError(
-                f"the smooth range needs 0 <= low_percent < high_percent <= 100, "
-                f"not {self.low_percent} and {self.high_percent}"
-            )
         if not 0 < self.adaption <= 1:
             raise InputError(f"adaption of the smooth range must be above 0 and at most 1, not {self.adaption}")
-        if self.minimum_span <= 0 or self.sample_step < 1:
-            raise InputError("minimum_span and sample_step of the smooth range must be positive")
+        if self.minimum_span <= 0:
+            raise InputError(f"minimum_span of the smooth range must be positive, not {self.minimum_span}")
 
 
 class StatelessRange:
@@ -74,30 +67,39 @@ class StatelessRange:
 
 
 class SmoothRange:
-    """Robust low and high percentiles, smoothed over the pictures seen since the last reset."""
+    """The lowest and highest value, smoothed over the pictures seen since the last reset; still parts are calmed.
+
+    So the contrast is that of ``stretch`` without its jumps. Percentiles would steady the bounds too, but cut off what
+    is hottest and amplify noise more.
+    """
 
     def __init__(self, config: SmoothRangeConfig | None = None) -> None:
         self._config = config or SmoothRangeConfig()
-        self._bounds: NDArray[np.float64] | None = None
+        self._bounds: tuple[float, float] | None = None
+        self._still = StillFilter(self._config.still)
 
     def __call__(self, levels: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Map one picture and learn from it."""
-        config, step = self._config, self._config.sample_step
-        sample = levels[::step, ::step]
-        current = np.percentile(sample, [config.low_percent, config.high_percent]).astype(np.float64)
-        if self._bounds is None or not _overlap(self._bounds, current):
+        low, high, _, _ = cv2.minMaxLoc(levels)
+        if self._bounds is None or not _overlap(self._bounds, (low, high)):
             # The first picture, or a cut to a scene whose levels the old range does not show at all.
-            self._bounds = current
+            self._bounds = (low, high)
+            self._still.reset()
         else:
-            self._bounds = self._bounds + config.adaption * (current - self._bounds)
+            share = self._config.adaption
+            self._bounds = (
+                self._bounds[0] + share * (low - self._bounds[0]),
+                self._bounds[1] + share * (high - self._bounds[1]),
+            )
         low, high = self._bounds
-        span = max(high - low, config.minimum_span)
+        span = max(high - low, self._config.minimum_span)
         low = min(low, high - span) if low > 0 else low
-        return _scaled(levels, float(low), float(span))
+        return _rounded(self._still(_scaled(levels, low, span)))
 
     def reset(self) -> None:
         """Forget earlier pictures."""
         self._bounds = None
+        self._still.reset()
 
 
 def fixed_range(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -133,8 +135,10 @@ def build_range(name: str) -> RangeMapping:
             raise InputError(f"--range {name}: choose fixed, stretch or smooth")
 
 
-def _scaled(levels: NDArray[np.float32], low: float, span: float) -> NDArray[np.uint8]:
-    return _rounded((levels - np.float32(low)) * np.float32(255 / span))
+def _scaled(levels: NDArray[np.float32], low: float, span: float) -> NDArray[np.float32]:
+    scaled = levels - np.float32(low)
+    scaled *= np.float32(255 / span)
+    return scaled
 
 
 def _rounded(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -142,5 +146,5 @@ def _rounded(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.asarray(np.clip(np.floor(levels + np.float32(0.5)), 0, 255), np.uint8)
 
 
-def _overlap(first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:
-    return bool(first[0] <= second[1] and second[0] <= first[1])
+def _overlap(first: tuple[float, float], second: tuple[float, float]) -> bool:
+    return first[0] <= second[1] and second[0] <= first[1]

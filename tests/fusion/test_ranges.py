@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fusion.errors import InputError
+from fusion.metrics.flicker import FlickerMeter
 from fusion.ranges import SmoothRange, SmoothRangeConfig, build_range, fixed_range, stretched_range
+from fusion.still_filter import StillFilter, StillFilterConfig
 
 LEVELS = arrays(np.float32, (5, 7), elements=st.floats(-500, 500, width=32))
 
@@ -83,9 +87,79 @@ def test_smooth_range_follows_a_cut_at_once_and_leaves_noise_alone() -> None:
 def test_bad_settings_are_named() -> None:
     with pytest.raises(InputError, match="--range bright"):
         build_range("bright")
-    with pytest.raises(InputError, match="low_percent"):
-        SmoothRangeConfig(low_percent=60, high_percent=50)
+    with pytest.raises(InputError, match="still_levels"):
+        StillFilterConfig(still_levels=-1)
+    with pytest.raises(InputError, match="pictures"):
+        StillFilterConfig(pictures=0)
     with pytest.raises(InputError, match="adaption"):
         SmoothRangeConfig(adaption=0)
     with pytest.raises(InputError, match="positive"):
         SmoothRangeConfig(minimum_span=0)
+
+
+def noisy_video(
+    count: int, noise: float = 2.0, seed: int = 0, gain: float = 1.0
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Two still scenes with noise, jumps every twelve pictures, and what a method with gain makes of them."""
+    generator = np.random.default_rng(seed)
+    scenes = [cv2.GaussianBlur(generator.uniform(0, 255, (96, 128)), (0, 0), 6) for _ in range(2)]
+    scenes = [60 + (scene - scene.min()) * (100 / np.ptp(scene)) for scene in scenes]
+    jumps = np.zeros((2, 96, 128))
+    for index in range(count):
+        if index % 12 == 0:
+            jumps = generator.normal(0, noise / 2, (2, 12, 16)).repeat(8, 1).repeat(8, 2)
+        visible, thermal = (
+            np.clip(np.rint(scene + jump + generator.normal(0, noise, scene.shape)), 0, 255).astype(np.uint8)
+            for scene, jump in zip(scenes, jumps, strict=True)
+        )
+        yield visible, thermal, gain * (visible.astype(np.float32) + thermal) - 60
+
+
+@pytest.mark.parametrize("noise", [0.5, 0.9])
+def test_smooth_range_adds_contrast_without_flicker(noise: float) -> None:
+    mapping, meter, stretched_meter = SmoothRange(), FlickerMeter(), FlickerMeter()
+    deviations = []
+    for visible, thermal, levels in noisy_video(75, noise):
+        fused, stretched = mapping(levels), stretched_range(levels)
+        meter.add(visible=visible, thermal=thermal, fused=fused)
+        stretched_meter.add(visible=visible, thermal=thermal, fused=stretched)
+        deviations.append((fused.std(), stretched.std()))
+    smooth, stretch = np.mean(deviations, axis=0)
+    assert stretched_meter.result().ratio > 1.3
+    assert meter.result().ratio < 1.1
+    assert abs(smooth / stretch - 1) < 0.05
+
+
+def test_what_moves_leaves_no_trail_and_keeps_its_contrast() -> None:
+    generator = np.random.default_rng(1)
+    calm = StillFilter()
+    for step in range(60):
+        levels = np.full((64, 120), 90, np.float32)
+        left = 2 + step
+        levels[20:28, left : left + 8] = 104
+        result = calm(levels + generator.normal(0, 1, levels.shape).astype(np.float32))
+        assert abs(result[20:28, left : left + 8].mean() - 104) < 1
+        if left > 20:
+            assert abs(result[20:28, : left - 2].mean() - 90) < 0.3
+    assert result[40:].std() < 0.5
+
+
+@pytest.mark.parametrize("step", [1.0, 2.0, 4.0, 40.0])
+def test_every_change_arrives(step: float) -> None:
+    calm = StillFilter()
+    picture = np.full((20, 30), 100, np.float32)
+    calm(picture)
+    arrived = [float(calm(picture + np.float32(step)).mean()) - 100 for _ in range(80)]
+    assert arrived[-1] == pytest.approx(step, rel=0.05)
+    if step > 9:
+        assert arrived[0] == pytest.approx(step, rel=0.01)
+
+
+def test_the_filter_takes_another_size_and_can_be_switched_off() -> None:
+    first, second = np.full((8, 9), 100, np.float32), np.full((8, 9), 101, np.float32)
+    calm = StillFilter()
+    calm(first)
+    assert np.array_equal(calm(np.full((4, 4), 7, np.float32)), np.full((4, 4), 7, np.float32))
+    off = StillFilter(StillFilterConfig(still_levels=0))
+    off(first)
+    assert np.array_equal(off(second), second)
