@@ -10,7 +10,7 @@ venv: $(STAMP)
 # One stamp for all that running and testing need: `make venv` twice does nothing the second time.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,openvino,export,metrics,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,openvino,export,dev]'
 	touch $@
 
 demo: venv

@@ -13,10 +13,10 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pywt
 import scipy.fft
 from numpy.typing import NDArray
 
-from fusion.errors import InputError
 from fusion.metrics.pictures import GreyPicture
 
 _SIDE = 3
@@ -47,7 +47,6 @@ def meyer_wavelet() -> Any:
     Built from its definition in the frequency domain (Meyer; Daubechies, Ten Lectures, section 4.2) because the
     62 taps that PyWavelets calls ``dmey`` move FMI_w in the third digit.
     """
-    pywt = _wavelet_library()
     frequency = 2 * np.pi * np.arange(_MEYER_GRID) / _MEYER_GRID
     folded = np.minimum(frequency, 2 * np.pi - frequency)
     rise = np.clip(3 * folded / np.pi - 1, 0, 1)
@@ -68,22 +67,11 @@ def _dct_features(picture: GreyPicture) -> NDArray[np.float64]:
 
 def _wavelet_features(picture: GreyPicture) -> NDArray[np.float64]:
     # Windows are normalised one by one, so the published rescaling of this picture to [0, 1] changes nothing.
-    approximation, (horizontal, vertical, diagonal) = _wavelet_library().dwt2(
+    approximation, (horizontal, vertical, diagonal) = pywt.dwt2(
         picture.astype(np.float64), meyer_wavelet(), mode="symmetric"
     )
     features: NDArray[np.float64] = np.block([[approximation, horizontal], [vertical, diagonal]])
     return features
-
-
-def _wavelet_library() -> Any:
-    """PyWavelets, which only measuring needs and a plain installation lacks."""
-    try:
-        import pywt
-    except ModuleNotFoundError as error:
-        raise InputError(
-            "FMI_w needs PyWavelets: pip install pywavelets, or install with the extra 'metrics'"
-        ) from error
-    return pywt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,12 @@ from pipeline.sources.base import RecordedSource, Role, SourceInfo, SourceOption
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".ppm", ".webp"})
 DEFAULT_FOLDER_FPS = 30.0
 
+# Types of file that may hold several pictures, as pages or as an animation.
+_SEVERAL_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".webp"})
+# What the block with a camera's notes begins with in JPEG, PNG and WebP files, and how far from either end it begins.
+_EXIF_MARKS = (b"Exif\x00\x00", b"eXIf", b"EXIF")
+_EXIF_SEARCH = 2**18
+
 Picture = NDArray[np.uint8] | NDArray[np.uint16]
 
 
@@ -52,26 +58,41 @@ def read_image(path: Path, role: Role) -> tuple[Picture, str | None]:
     """Read one picture as a frame of ``role``.
 
     Visible pictures become (H, W, 3) uint8 BGR; thermal ones (H, W) uint8 or uint16. Palettes are resolved,
-    transparency is dropped.
+    transparency is dropped, the orientation that a camera wrote down (EXIF) is applied.
 
     Returns:
         The picture, and a warning that holds for all pictures of the kind, or None.
 
     Raises:
-        InputError: the file is missing, unreadable, not a picture, or of a type that has no meaning for the
-            role.
+        InputError: the file is missing, unreadable, cut short, not a picture or several of them, or of a type that
+            has no meaning for the role.
     """
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
+        data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path and its rights") from error
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    except cv2.error:
-        image = None
+    image = _decoded(data)
     if image is None:
         raise InputError(f"{path}: not a readable picture (empty, damaged or of another format); replace the file")
+    count = cv2.imcount(str(path)) if path.suffix.lower() in _SEVERAL_SUFFIXES else 1
+    if count > 1:
+        raise InputError(f"{path}: holds {count} pictures, not one; save them as files of their own in a folder")
     return to_frame_image(image, role, str(path))
+
+
+def _decoded(data: bytes) -> NDArray[Any] | None:
+    """The picture in a file; None where there is none, or only a part of it."""
+    # IMREAD_UNCHANGED keeps transparency, which is worth a warning, but leaves a picture lying on its side. Only
+    # files that may say how they lie are read the other way. (TIFF files are turned in any case.)
+    oriented = any(mark in data[:_EXIF_SEARCH] or mark in data[-_EXIF_SEARCH:] for mark in _EXIF_MARKS)
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR if oriented else cv2.IMREAD_UNCHANGED
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:
+        return None
+    finally:
+        cv2.utils.logging.setLogLevel(level)
 
 
 def to_frame_image(image: NDArray[Any], role: Role, name: str) -> tuple[Picture, str | None]:
