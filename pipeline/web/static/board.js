@@ -80,7 +80,8 @@ export function showStatus(message) {
     $(select).disabled = !fusion || names.length === 0;
     fillSelect($(select), names, fusion?.[select]);
   }
-  $("switching").hidden = !run.switching;
+  $("switching").hidden = !run.switching && !telemetry.level;
+  $("switching").textContent = run.switching ? "loading…" : `cheaper for now: level ${telemetry.level}`;
   showSources(sources);
   feedCharts(telemetry);
 }

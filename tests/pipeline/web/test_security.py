@@ -75,7 +75,8 @@ def test_a_name_that_was_pointed_here_by_others_is_refused(rig: Rig) -> None:
 def test_foreign_pages_can_neither_steer_nor_watch(rig: Rig) -> None:
     body = '{"type": "pause", "on": true}'
     for origin in ("http://evil.example", "null", "http://127.0.0.1:1", f"http://{rig.host}.evil.example"):
-        assert rig.request("/api/command", method="POST", body=body, headers={"Origin": origin}).status == 403
+        for path in ("/api/command", "/api/registration/preview"):
+            assert rig.request(path, method="POST", body=body, headers={"Origin": origin}).status == 403
         with pytest.raises(InvalidStatus) as refused:
             connect(f"ws://{rig.host}/ws", origin=origin)  # type: ignore[arg-type]
         assert refused.value.response.status_code == 403
@@ -111,7 +112,17 @@ WRONG = (
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/metrics", "/api/status", "/api/recordings", "/picture.jpg", "/recordings/results.jsonl", "/app.js"]
+    "path",
+    [
+        "/",
+        "/metrics",
+        "/api/status",
+        "/api/recordings",
+        "/picture.jpg",
+        "/recordings/results.jsonl",
+        "/app.js",
+        "/link.js",
+    ],
 )
 def test_without_the_token_nothing_is_shown(locked: Rig, path: str) -> None:
     for headers in WRONG:
@@ -119,6 +130,9 @@ def test_without_the_token_nothing_is_shown(locked: Rig, path: str) -> None:
         assert answer.status == 401
         assert b"average" not in answer.body
     assert locked.request("/stream.mjpg").status == 401
+    for changing in ("/api/command", "/api/registration/preview"):
+        assert locked.request(changing, method="POST", body='{"type": "snapshot"}').status == 401
+    assert locked.request("/api/registration/thermal.jpg?frame=1").status == 401
     assert locked.request("/nothing").status == 401
     assert locked.request(path, headers={"Authorization": f"Bearer {TOKEN}"}).status == 200
 

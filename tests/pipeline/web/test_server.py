@@ -244,6 +244,21 @@ def test_a_viewer_that_stops_reading_costs_a_bounded_amount_and_no_one_else_anyt
         assert max(waiting) < 500_000
 
 
+def test_a_slow_viewer_gets_the_newest_and_a_quick_one_all(rig: Rig) -> None:
+    with rig.watch() as slow, rig.watch() as quick:
+        begin = quick.picture().header["frame"]
+        slow_frames = []
+        for _ in range(5):
+            picture = slow.picture(confirm=False)
+            slow_frames.append(picture.header["frame"])
+            quick.picture(like=lambda picture, seen=picture.header["frame"]: picture.header["frame"] >= seen + 9)
+            slow.say(type="shown", serial=picture.header["serial"])
+        newest = quick.picture().header["frame"]
+        assert slow_frames == sorted(set(slow_frames))
+        # Two are on the way to it at most: it is behind by those, not by all that came meanwhile.
+        assert newest - slow_frames[-1] < (newest - begin) / 2
+
+
 def test_ten_viewers_at_once(rig: Rig) -> None:
     frames: list[int] = []
 
