@@ -10,7 +10,7 @@ from fusion.errors import InputError
 
 
 def split_luma(picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Luma (H, W) and chroma (H, W, 2) of a BGR picture (H, W, 3); the chroma of a grey picture is None.
+    """Luma (H, W) of a BGR picture, and the picture as Y, Cr, Cb (H, W, 3), for `join_luma`; None for a grey one.
 
     ITU-R BT.601 with full range, as OpenCV and JPEG have it.
     """
@@ -20,15 +20,19 @@ def split_luma(picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[n
     if np.array_equal(blue, green) and np.array_equal(green, red):
         return np.ascontiguousarray(green), None
     converted = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YCrCb), np.uint8)
-    return np.ascontiguousarray(converted[..., 0]), converted[..., 1:]
+    return np.asarray(cv2.extractChannel(converted, 0), np.uint8), converted
 
 
-def join_luma(luma: NDArray[np.uint8], chroma: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """BGR picture (H, W, 3) of luma (H, W) and chroma (H, W, 2), or of luma alone when there is no chroma."""
-    if chroma is None:
-        return np.repeat(luma[..., None], 3, axis=2)
-    converted = np.concatenate([luma[..., None], chroma], axis=2)
-    return np.asarray(cv2.cvtColor(converted, cv2.COLOR_YCrCb2BGR), np.uint8)
+def join_luma(luma: NDArray[np.uint8], colour: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """BGR picture (H, W, 3) of luma (H, W) and the chroma of ``colour``, a picture as Y, Cr, Cb (H, W, 3).
+
+    Of luma alone when there is no colour.
+    """
+    if colour is None:
+        return np.asarray(cv2.cvtColor(luma, cv2.COLOR_GRAY2BGR), np.uint8)
+    joined = colour.copy()
+    cv2.insertChannel(luma, joined, 0)
+    return np.asarray(cv2.cvtColor(joined, cv2.COLOR_YCrCb2BGR), np.uint8)
 
 
 def checked_picture(picture: NDArray[np.uint8], role: str) -> NDArray[np.uint8]:

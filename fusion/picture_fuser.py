@@ -33,7 +33,7 @@ class AverageMethod:
 
     def fuse_luma(self, visible: NDArray[np.uint8], thermal: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Mean of ``visible`` and ``thermal`` (H, W)."""
-        return np.asarray((visible.astype(np.float32) + thermal) / 2, np.float32)
+        return np.asarray(cv2.addWeighted(visible, 0.5, thermal, 0.5, 0, dtype=cv2.CV_32F), np.float32)
 
 
 class PictureFuser:
@@ -68,9 +68,9 @@ class PictureFuser:
             )
         if thermal.ndim == 3:
             thermal = np.asarray(cv2.cvtColor(thermal, cv2.COLOR_BGR2GRAY), np.uint8)
-        luma, chroma = split_luma(visible_bgr)
+        luma, colour = split_luma(visible_bgr)
         fused = self._range(self._method.fuse_luma(luma, np.ascontiguousarray(thermal)))
-        return join_luma(fused, None if self._gray else chroma)
+        return join_luma(fused, None if self._gray else colour)
 
     def reset(self) -> None:
         """Forget what the range mapping learned of earlier pictures."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from fusion.factory import build_fuser
 from pipeline.assemble import PairSourceConfig, open_pairs
+from pipeline.machine import keep_memory_of_pictures
 from pipeline.overlay import Overlay, OverlayConfig
 from pipeline.progress import Progress
 from pipeline.sinks.results import ResultsWriter
@@ -52,6 +53,7 @@ def benchmark_stream(
         size_wh: picture size.
     """
     runs: dict[str, list[tuple[float, float]]] = {"plain": [], "threads": []}
+    keep_memory_of_pictures()  # as every run does
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         _write_videos(folder, pairs, size_wh)

@@ -204,9 +204,9 @@ class DegradingFuser:
             fused = self._lighter(visible_bgr, thermal)
             self._table = grey_levels_of(fused, visible_bgr, thermal)
             return fused
-        luma, chroma = split_luma(visible_bgr)
+        luma, colour = split_luma(visible_bgr)
         mean = cv2.LUT(_mean(luma, thermal), self._table)
-        return join_luma(np.asarray(mean, np.uint8), None if self._gray else chroma)
+        return join_luma(np.asarray(mean, np.uint8), None if self._gray else colour)
 
     def reset(self) -> None:
         """Forget earlier pictures."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from fusion.devices import resolve_device
 from fusion.errors import InputError, RunError
@@ -17,6 +19,7 @@ from pipeline.assemble import PairStream, open_pairs
 from pipeline.degrade import LEVELS, DegradePolicy
 from pipeline.health import SourceWatch
 from pipeline.live_pairs import LivePairStream
+from pipeline.machine import brisk_threads, keep_memory_of_pictures
 from pipeline.open_telemetry import CollectorLink
 from pipeline.outputs import check_output_folder, prepare_output_folder
 from pipeline.overlay import Overlay
@@ -94,6 +97,7 @@ def record_stream(
         RunError, OSError: the run failed; what was recorded before is complete.
     """
     _seed(settings.seed)
+    keep_memory_of_pictures()
     with ExitStack() as opened:
         pairs = opened.enter_context(open_pairs(settings.source))
         settings = _with_usable_modality(settings, pairs, say)
@@ -161,7 +165,7 @@ def _run(
     prepare_output_folder(folder, overwrite=True, own_files=own_files(folder))
     stopped = StoppedRecording(messages, page)
     try:
-        with ExitStack() as ending, _brisk_threads(live):
+        with ExitStack() as ending, brisk_threads(live):
             sinks = open_sinks(settings, pairs, folder, statistics, page, stopped, messages, ending)
             run_stream(
                 in_real_time(pairs) if live and not settings.source.live else pairs,
@@ -209,21 +213,6 @@ def _run(
                 raise
             say(f"warning: {SUMMARY_NAME} could not be written ({error.strerror})")
     return summary
-
-
-@contextmanager
-def _brisk_threads(live: bool) -> Iterator[None]:
-    """In a live run let waiting threads have their turn after half a millisecond rather than five.
-
-    A thread that computes in Python would otherwise slow the decoding of both cameras several times.
-    """
-    before_s = sys.getswitchinterval()
-    if live:
-        sys.setswitchinterval(0.0005)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before_s)
 
 
 def _live_fields(settings: StreamSettings, statistics: RunStatistics) -> dict[str, Any]:
@@ -280,8 +269,6 @@ def _synthetic_targets(scene: SyntheticScene) -> _Targets:
 
 
 def _seed(seed: int) -> None:
-    import torch
-
     torch.manual_seed(seed)
 
 

@@ -15,6 +15,7 @@ import cv2  # before av: with av first, cv2 windows hang under X11
 # isort: split
 import av
 import numpy as np
+from av.video.reformatter import Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from pipeline.frames import StreamResult
@@ -23,6 +24,8 @@ from pipeline.overlay import Overlay
 # 90 kHz, the usual clock of video: 1/30 s, 1/25 s and 1/24 s are whole numbers of ticks.
 _TIME_BASE = Fraction(1, 90_000)
 _BT709 = 1
+# Up to this size one thread encodes a picture in 2 ms; more would cost more in all, for waiting for each other.
+_SMALL_PIXELS = 1_000_000
 # Results over which the speed in the overlay is taken: about a second.
 _SPEED_WINDOW = 30
 
@@ -104,6 +107,7 @@ class VideoWriter:
         )
         self._stream: av.VideoStream | None = None
         self._size_wh = (0, 0)
+        self._reformatter = VideoReformatter()
         self._first_time_s = 0.0
         self._last_ticks = -1
         self._closed = False
@@ -121,9 +125,11 @@ class VideoWriter:
         if (width, height) != self._size_wh:
             picture_bgr = _fit(picture_bgr, self._size_wh)
         odd_wh = (self._size_wh[0] % 2, self._size_wh[1] % 2)
-        padded = cv2.copyMakeBorder(picture_bgr, 0, odd_wh[1], 0, odd_wh[0], cv2.BORDER_REPLICATE)
-        frame = av.VideoFrame.from_ndarray(padded.astype(np.uint8, copy=False), format="bgr24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
+        if any(odd_wh):
+            padded = cv2.copyMakeBorder(picture_bgr, 0, odd_wh[1], 0, odd_wh[0], cv2.BORDER_REPLICATE)
+            picture_bgr = padded.astype(np.uint8, copy=False)
+        frame = av.VideoFrame.from_ndarray(picture_bgr, format="bgr24")
+        frame = self._reformatter.reformat(frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, threads=1)
         ticks = round((time_s - self._first_time_s) / _TIME_BASE)
         frame.pts = self._last_ticks = max(ticks, self._last_ticks + 1)
         frame.time_base = _TIME_BASE
@@ -156,6 +162,8 @@ class VideoWriter:
         stream.options = {"preset": "veryfast", "tune": "zerolatency", "crf": str(self._quality)}
         context = stream.codec_context
         context.time_base = _TIME_BASE
+        if width * height <= _SMALL_PIXELS:
+            context.thread_count = 1
         context.gop_size = max(math.floor(self._frame_rate), 1)
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         return stream

@@ -34,9 +34,10 @@ class Inbox:
             self._changed.notify_all()
 
     def clear(self) -> None:
-        """Throw away what waits, because it is old."""
+        """Throw away what waits, because it is old, and count from now on."""
         with self._changed:
             self._frames.clear()
+            self.dropped = 0
 
     def wake(self) -> None:
         """Make a waiting ``get`` return, because something other than a frame has happened."""

@@ -25,7 +25,7 @@ from pipeline.sources.inbox import Inbox
 from pipeline.sources.live_state import LiveConfig, LiveHealth, LiveState
 from pipeline.sources.profile import ThermalProfile, read_profile
 from pipeline.sources.uri_names import camera_device, display_name
-from pipeline.sources.video import picture_of
+from pipeline.sources.video import PictureConverter
 
 # A stamp that runs away from the host's clock by this much is a jump, not a delay.
 _JUMP_S = 5.0
@@ -79,7 +79,8 @@ class LiveSource(Closing):
         self._config = config or LiveConfig()
         options = options or SourceOptions()
         self._clock = ClockMapper(offset_s=options.offset_s)
-        self._profile = read_profile(options.profile) if options.profile and role == "thermal" else None
+        profile = read_profile(options.profile) if options.profile and role == "thermal" else None
+        self._picture_of = PictureConverter(role, profile)
         self._stop = threading.Event()
         self._first = threading.Event()
         self._started_s = time.monotonic()
@@ -229,7 +230,7 @@ class LiveSource(Closing):
                 self._emit(frame, stamp_s, arrival_s, suspect, float(stream.average_rate or 30))
 
     def _emit(self, frame: VideoFrame, stamp_s: float, arrival_s: float, suspect: bool, rate: float) -> None:
-        image = picture_of(frame, self.role, self._profile)
+        image = self._picture_of(frame)
         height, width = image.shape[:2]
         if self._info is None:
             self._info = SourceInfo(

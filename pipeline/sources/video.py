@@ -11,6 +11,7 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from fusion.errors import InputError, RunError
@@ -30,25 +31,39 @@ def is_deep_gray(format_name: str) -> bool:
     return format_name.startswith(_DEEP_GRAY)
 
 
-def picture_of(frame: VideoFrame, role: Role, profile: ThermalProfile | None = None) -> Picture:
-    """Convert a decoded frame: BGR for visible, one channel of 8 or 16 bits for thermal; rotation is applied.
+class PictureConverter:
+    """Makes pictures of the decoded frames of one stream: BGR for visible, one channel of 8 or 16 bits for thermal.
 
-    Raises:
-        InputError: the frame is not what the thermal camera's profile says.
+    Keeps what FFmpeg sets up for a conversion, which takes longer than converting a picture.
+
+    Args:
+        role: which of the two streams it is.
+        profile: the thermal camera's, if it has one.
     """
-    if profile is not None and role == "thermal":
-        return profile.picture(frame)
-    name = frame.format.name
-    match role:
-        case "visible":
-            image = frame.to_ndarray(format="bgr24")
-        case "thermal" if is_deep_gray(name):
-            # Same number of bits keeps the counts as they are; a conversion to 16 bits would rescale them.
-            image = frame.to_ndarray(format=name.removesuffix("be").removesuffix("le") + "le")
-        case "thermal":
-            image = frame.to_ndarray(format="gray")
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image  # type: ignore[return-value]
+
+    def __init__(self, role: Role, profile: ThermalProfile | None = None) -> None:
+        self._role: Role = role
+        self._profile = profile if role == "thermal" else None
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: VideoFrame) -> Picture:
+        """The picture of ``frame``, turned as it asks for.
+
+        Raises:
+            InputError: the frame is not what the thermal camera's profile says.
+        """
+        if self._profile is not None:
+            return self._profile.picture(frame)
+        # One thread: starting more for a picture costs more than it gains.
+        image = self._reformatter.reformat(frame, format=self._format(frame.format.name), threads=1).to_ndarray()
+        turns = round(frame.rotation / 90) % 4
+        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image  # type: ignore[return-value]
+
+    def _format(self, name: str) -> str:
+        if self._role == "visible":
+            return "bgr24"
+        # Same number of bits keeps the counts as they are; a conversion to 16 bits would rescale them.
+        return name.removesuffix("be").removesuffix("le") + "le" if is_deep_gray(name) else "gray"
 
 
 class VideoFileSource(RecordedSource):
@@ -98,7 +113,7 @@ class VideoFileSource(RecordedSource):
                 raise InputError(f"{self._path}: the first picture cannot be decoded ({error.strerror})") from error
             if first is None:
                 raise InputError(f"{self._path}: the file holds no picture; record it again")
-            picture = picture_of(first, self._role, self._profile)
+            picture = PictureConverter(self._role, self._profile)(first)
             rate = stream.average_rate or stream.guessed_rate
             return SourceInfo(
                 name=self._path.name,
@@ -138,6 +153,7 @@ class VideoFileSource(RecordedSource):
         start_s = (container.start_time or 0) / av.time_base
         period_s = 1 / self._info.fps
         reader = _Reader(container, stream)
+        picture_of = PictureConverter(self._role, self._profile)
         delivered = suspects = epoch = 0
         last_s = -1e300
         suspect = False
@@ -156,7 +172,7 @@ class VideoFileSource(RecordedSource):
                 file_s = last_s + 1e-6
                 self.warn(f"{self._info.name}: the time stamps do not rise at frame {delivered}")
             last_s = file_s
-            image = picture_of(frame, self._role, self._profile)
+            image = picture_of(frame)
             if delivered == 0:
                 self._warn_of_colors(frame)
             time_s = file_s + self._offset_s

@@ -1,8 +1,10 @@
-"""A small RTSP server (RTP over TCP, H.264) with faults that can be switched on, for tests without a camera."""
+"""A small RTSP server (RTP over TCP, H.264) with faults that can be switched on, for tests and measurements without a
+camera."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import socket
 import struct
@@ -33,6 +35,7 @@ class Faults:
     clock_shift_s: float = 0.0  # added to the time stamps
     size_wh: tuple[int, int] = (160, 120)
     drop: float = 0.0  # part of the frames that are not sent
+    swap: float = 0.0  # part of the frames that are sent after their successor
 
 
 @dataclass
@@ -43,6 +46,7 @@ class RtspServer:
         fps: frames per second.
         paint: picture (H, W, 3) BGR of a frame number; None paints a moving bar.
         skew: how much faster than the host's the clock of the time stamps runs.
+        looped: encode so many pictures beforehand and send them over and over, which costs next to nothing.
     """
 
     fps: float = 30.0
@@ -50,6 +54,7 @@ class RtspServer:
     skew: float = 0.0
     faults: Faults = field(default_factory=Faults)
     port: int = 0
+    looped: int = 0
 
     def __enter__(self) -> RtspServer:
         self.start()
@@ -64,6 +69,7 @@ class RtspServer:
 
     def start(self) -> None:
         """Listen; on the same port again after ``stop``."""
+        self._loop = [] if not self.looped else list(itertools.islice(self._encoded(), self.looped))
         self._running = threading.Event()
         self._running.set()
         self._clients: list[socket.socket] = []
@@ -150,32 +156,45 @@ class RtspServer:
 
     def _play(self, client: socket.socket) -> None:
         rng = random.Random(7)
-        encoder, size = None, (0, 0)
         number, sequence, begin_s = 0, 0, time.monotonic()
+        pictures = itertools.cycle(self._loop) if self._loop else self._encoded()
+        waiting: list[tuple[float, list[tuple[bytes, bool]]]] = []
         with contextlib.suppress(OSError):
             while self._running.is_set():
                 due_s = begin_s + number / self.fps
                 time.sleep(max(0.0, due_s - time.monotonic()) + rng.uniform(0, self.faults.jitter_s))
                 number += 1
                 if self.faults.stall or rng.random() < self.faults.drop:
+                    if self._loop:
+                        next(pictures)
                     continue
-                if self.faults.size_wh != size:
-                    size = self.faults.size_wh
-                    encoder = _encoder(size, self.fps)
-                frame = av.VideoFrame.from_ndarray(self._picture(number, size), format="bgr24")
-                frame.pts = number
                 stamp_s = (due_s - begin_s) * (1 + self.skew) + self.faults.clock_shift_s
-                for packet in encoder.encode(frame):  # type: ignore[union-attr]
-                    for payload, last in _rtp_payloads(bytes(packet)):
+                waiting.insert(0, (stamp_s, next(pictures)))
+                if len(waiting) == 1 and rng.random() < self.faults.swap:
+                    continue
+                sent = bytearray()
+                for stamp_s, payloads in waiting:
+                    for payload, last in payloads:
                         if rng.random() < self.faults.corrupt and len(payload) > 60:
-                            damaged = bytearray(payload)
-                            damaged[30:50] = bytes(20)
-                            payload = bytes(damaged)
+                            payload = payload[:30] + bytes(20) + payload[50:]
                         stamp = round(stamp_s * _CLOCK_HZ) & 0xFFFFFFFF
                         header = struct.pack(">BBHII", 0x80, 96 | (0x80 if last else 0), sequence, stamp, 0x1234)
                         sequence = (sequence + 1) & 0xFFFF
-                        packet_bytes = header + payload
-                        client.sendall(b"$\x00" + struct.pack(">H", len(packet_bytes)) + packet_bytes)
+                        sent += b"$\x00" + struct.pack(">H", len(header) + len(payload)) + header + payload
+                waiting.clear()
+                client.sendall(sent)
+
+    def _encoded(self) -> Iterator[list[tuple[bytes, bool]]]:
+        """The RTP payloads of one picture after the other, in the size that is asked for at the moment."""
+        encoder, size = None, (0, 0)
+        for number in itertools.count(1):
+            if self.faults.size_wh != size:
+                size = self.faults.size_wh
+                encoder = _encoder(size, self.fps)
+            frame = av.VideoFrame.from_ndarray(self._picture(number, size), format="bgr24")
+            frame.pts = number
+            packets = encoder.encode(frame)  # type: ignore[union-attr]
+            yield [part for packet in packets for part in _rtp_payloads(bytes(packet))]
 
     def _picture(self, number: int, size_wh: tuple[int, int]) -> np.ndarray:
         if self.paint is not None:
