@@ -20,24 +20,19 @@ the features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal, get_args
 
-import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from fusion.errors import InputError
+from fusion.nuclear import estimated_nuclear_norm, nuclear_norm
 
 SpatialKind = Literal["l1", "softmax", "softmax_sum", "none"]
 ChannelKind = Literal["ratio", "softmax", "none"]
-PoolingKind = Literal["avg", "max", "nuclear"]
-
-# Eigenvalues of a Gram matrix below this share of the largest are rounding noise of float64.
-_NOISE_FLOOR = 1e-14
+PoolingKind = Literal["avg", "max", "nuclear", "nuclear-fast"]
 
 
 def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
@@ -55,7 +50,7 @@ class AttentionStrategy:
         spatial: weight of a position: ratio of l1 norms over the channels, softmax of channel means, softmax
             of channel sums, or no spatial part.
         channel: weight of a channel: ratio or softmax of its pooled value, or no channel part.
-        pooling: value of a channel: mean, maximum or nuclear norm of its (H, W) matrix.
+        pooling: value of a channel: mean, maximum, nuclear norm of its (H, W) matrix, or an estimate of that.
         epsilon: added to the denominator of every weight and, for the nuclear norm, to every element, as the
             NestFuse code does. With 0 a softmax sums to exactly one, whatever the sign of its arguments.
 
@@ -171,7 +166,7 @@ def channel_weights(features: Sequence[Tensor] | Tensor, strategy: AttentionStra
 
 def pools_magnitudes(strategy: AttentionStrategy) -> bool:
     """Whether :func:`channel_weights` pools the magnitudes of features instead of the features."""
-    return strategy.channel == "ratio" and strategy.pooling != "nuclear"
+    return strategy.channel == "ratio" and strategy.pooling in ("avg", "max")
 
 
 def channel_weights_of_pooled(pooled: Tensor, strategy: AttentionStrategy) -> Tensor:
@@ -198,41 +193,8 @@ def pool_channels(feature: Tensor, pooling: PoolingKind, epsilon: float = 0.0) -
             return feature.amax((2, 3), keepdim=True).to(precision)
         case "nuclear":
             return nuclear_norm(feature, epsilon)[..., None, None].to(precision)
-
-
-def nuclear_norm(matrices: Tensor, offset: float = 0.0) -> Tensor:
-    """Sum of the singular values of each matrix ``(..., H, W)`` plus ``offset``: float64 of shape ``(...)``.
-
-    The singular values are the square roots of the eigenvalues of the smaller Gram matrix. Squaring halves
-    the digits, hence float64: against an SVD the relative error stays below 1e-6, in float32 it would reach
-    1e-2. The gradient is U V^T on the numerical range of the matrix and 0 outside it.
-    """
-    wide = matrices.to(torch.float64)
-    if offset:
-        wide = wide + offset
-    return nuclear_norm_of_gram(wide @ wide.mT if wide.shape[-2] <= wide.shape[-1] else wide.mT @ wide)
-
-
-def nuclear_norm_of_gram(gram: Tensor) -> Tensor:
-    """Sum of the singular values of the matrices whose Gram matrices (..., n, n) float64 these are: (...)."""
-    eigenvalues = torch.linalg.eigvalsh(gram) if gram.requires_grad or not gram.is_cpu else _eigenvalues(gram)
-    counts = eigenvalues > eigenvalues.amax(-1, keepdim=True) * _NOISE_FLOOR
-    # The inner where keeps the infinite slope of the root at 0 out of the gradient.
-    roots = torch.where(counts, eigenvalues, 1.0).sqrt()
-    return torch.where(counts, roots, 0.0).sum(-1)
-
-
-def _eigenvalues(symmetric: Tensor) -> Tensor:
-    """Eigenvalues of matrices (..., n, n) on the CPU, as ``torch.linalg.eigvalsh`` gives them.
-
-    NumPy's LAPACK took two thirds of the time of PyTorch's for one matrix where both were measured. A matrix of some
-    hundred rows is too small to be worth several threads, so each thread takes matrices of its own.
-    """
-    matrices = symmetric.detach().reshape(-1, *symmetric.shape[-2:]).numpy()
-    workers = min(torch.get_num_threads(), len(matrices))
-    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        parts = list(pool.map(np.linalg.eigvalsh, np.array_split(matrices, workers)))
-    return torch.from_numpy(np.concatenate(parts)).reshape(symmetric.shape[:-1])
+        case "nuclear-fast":
+            return estimated_nuclear_norm(feature, epsilon)[..., None, None].to(precision)
 
 
 def _channel_weights(features: tuple[Tensor, ...], strategy: AttentionStrategy, pooled: Tensor | None) -> Tensor:

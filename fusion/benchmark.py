@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusion.attention import NESTFUSE, nuclear_norm
+from fusion.attention import NESTFUSE
 from fusion.auif import Auif, load_auif
 from fusion.auif_inference import collapse
 from fusion.checkpoints import read_merged_state_dict, read_state_dict
@@ -27,6 +27,7 @@ from fusion.errors import InputError
 from fusion.factory import load_nestfuse
 from fusion.nestfuse import NestFuse
 from fusion.nestfuse_inference import NestFuseMethod
+from fusion.nuclear import nuclear_norm
 from fusion.weight_store import find_weights
 
 SEED = 2020

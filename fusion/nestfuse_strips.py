@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fusion.attention import AttentionStrategy, fuse_features, nuclear_norm_of_gram, pools_magnitudes
+from fusion.attention import AttentionStrategy, fuse_features, pools_magnitudes
+from fusion.nuclear import NuclearSketch, nuclear_norm_of_gram, sketch_pays
 from fusion.picture_fuser import LumaMethod
 from fusion.strips import Strip, StripLayout, cut_strips
 
@@ -98,6 +99,13 @@ class NestFuseStrips:
                 return list(self._totals(images, layout))
             case "nuclear":
                 return [self._nuclear(images, layout, scale) for scale in range(SCALES)]
+            case "nuclear-fast":
+                return [
+                    self._sketched(images, layout, scale)
+                    if sketch_pays(min(images.shape[2:]) >> scale)
+                    else self._nuclear(images, layout, scale)
+                    for scale in range(SCALES)
+                ]
 
     def _totals(self, images: Tensor, layout: StripLayout) -> list[Tensor]:
         """Sum or maximum of the channels of each scale over all strips, (K, 1, C, 1, 1) float64."""
@@ -140,6 +148,19 @@ class NestFuseStrips:
             assert grams is not None
             norms.extend(nuclear_norm_of_gram(grams))
         return torch.stack(norms).reshape(len(images), 1, -1, 1, 1)
+
+    def _sketched(self, images: Tensor, layout: StripLayout, scale: int) -> Tensor:
+        """Estimated nuclear norms of the channels of one scale, (K, 1, C, 1, 1) float64."""
+        sketches: list[NuclearSketch] = []
+        for strip in layout.strips:
+            features = self._encode(images, layout, strip, scale + 1)[scale]
+            part = _own_part(features, layout, strip, scale).flatten(0, 1).float() + self._method.strategy.epsilon
+            along = (part if layout.axis == 0 else part.mT).cpu().numpy()
+            sketches = sketches or [NuclearSketch(along.shape[2]) for _ in along]
+            for sketch, rows in zip(sketches, along, strict=True):
+                sketch.add(rows)
+        norms = torch.tensor([sketch.norm() for sketch in sketches], dtype=torch.float64, device=images.device)
+        return norms.reshape(len(images), 1, -1, 1, 1)
 
     def _encode(self, images: Tensor, layout: StripLayout, strip: Strip, scales: int) -> list[Tensor]:
         rows, columns = layout.index(strip.outer)

@@ -40,7 +40,7 @@ def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--levels", default="feature", metavar="A,B", help="where to fuse: feature, pixel, or both")
     parser.add_argument("--fuser", default="nestfuse", metavar="NAME", help="method that fuses at pixel level")
-    parser.add_argument("--poolings", default="avg", metavar="A,B", help="of avg, max, nuclear")
+    parser.add_argument("--poolings", default="avg", metavar="A,B", help="of avg, max, nuclear, nuclear-fast")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights in place of the tracker's own")
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
     parser.add_argument(

@@ -36,7 +36,9 @@ def add_attention_options(group: argparse._ActionsContainer) -> None:
         "features (default: the first)",
     )
     group.add_argument(
-        "--pooling", choices=("avg", "max", "nuclear"), help="channel pooling of the attention (default: avg)"
+        "--pooling",
+        choices=("avg", "max", "nuclear", "nuclear-fast"),
+        help="channel pooling of the attention (default: avg)",
     )
     group.add_argument("--spatial", choices=("softmax", "l1"), help="spatial form of the attention (default: softmax)")
 

@@ -25,7 +25,7 @@ from fusion.nestfuse_inference import NestFuseMethod
 from fusion.nestfuse_strips import GRID_PX, REACH_PX, NestFuseStrips
 from fusion.picture_fuser import LumaMethod
 from fusion.strips import LocalStrips, cut_strips
-from fusion.tensor_method import TensorMethod
+from fusion.tensor_method import TensorFusion, TensorMethod
 
 CPU = torch.device("cpu")
 
@@ -124,13 +124,13 @@ def local_methods() -> list[tuple[str, LumaMethod, int]]:
     auif, did, dense, ifc = Auif().eval(), DidFuse().eval(), DenseFuse().eval(), Ifcnn().eval()
 
     def tensor(network: Any, mode: str, scale: float) -> LumaMethod:
-        return TensorMethod(
-            network,
-            lambda thermal, visible: network.fuse(thermal, visible, mode),
+        fusion = TensorFusion(
+            network=network,
+            fuse=lambda thermal, visible: network.fuse(thermal, visible, mode),
             scale=scale,
             minimum_size_px=2,
-            device=CPU,
         )
+        return TensorMethod(fusion, CPU)
 
     return [
         ("auif", collapse(auif), auif_inference.REACH_PX),
