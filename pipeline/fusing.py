@@ -73,7 +73,7 @@ def fuse_stills(
                 _say_once(f"warning: {warning}", said, say)
             fuser.reset()
             fused_bgr = fuser(registered.visible_bgr, registered.thermal)
-            write_still(output, fused_bgr, gray=_is_gray(registered.visible_bgr))
+            write_still(output, fused_bgr, gray=_is_gray(registered.visible_bgr) and _is_gray(fused_bgr))
             progress.step()
     return len(pairs)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fusion.errors import InputError
 from pipeline.frames import PairStatus, StreamResult
 from pipeline.thermal import PaletteName, colorize
+from pipeline.tint import tint
 from trackers.box import Box, iou
 from trackers.state import TrackState, TrackStatus
 
@@ -38,13 +39,15 @@ class OverlayConfig:
     Attributes:
         inset: show the thermal picture small in a corner that no target covers.
         inset_width: width of the inset as a share of the picture's width, 0.05..0.5.
-        palette: colours of the inset.
+        palette: colours of the inset and the tint.
+        tint: draw onto the visible picture, tinted where it is warm, in place of the fused one.
         status_line: show method, tracker, time and speed at the top.
     """
 
     inset: bool = True
     inset_width: float = 0.22
     palette: PaletteName = "ironbow"
+    tint: bool = False
     status_line: bool = True
 
     def __post_init__(self) -> None:
@@ -68,8 +71,8 @@ class Overlay:
         self._corner: Corner = "top-right"
 
     def draw(self, result: StreamResult, frames_per_s: float | None = None) -> NDArray[np.uint8]:
-        """The fused picture of ``result`` with the overlay, (H, W, 3) uint8; the input is left as it was."""
-        picture = result.fused_bgr.copy()
+        """The fused (or tinted) picture with the overlay, (H, W, 3) uint8; the input is left as it was."""
+        picture = self._ground(result)
         if self._config.inset:
             self._draw_inset(picture, result)
         for target, state in result.states.items():
@@ -77,6 +80,11 @@ class Overlay:
         if self._config.status_line:
             self._draw_status_line(picture, result, frames_per_s)
         return picture
+
+    def _ground(self, result: StreamResult) -> NDArray[np.uint8]:
+        if self._config.tint:
+            return tint(result.pair.visible_bgr, result.pair.thermal, self._config.palette)
+        return result.fused_bgr.copy()
 
     def _draw_inset(self, picture: NDArray[np.uint8], result: StreamResult) -> None:
         height, width = picture.shape[:2]

@@ -132,6 +132,10 @@ class StreamSettings:
     degrade: DegradeConfig = field(default_factory=DegradeConfig)
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.overlay.tint and not self.recording.overlay:
+            raise InputError("--tint is part of the overlay; leave out --no-overlay")
+
     @property
     def runs_live(self) -> bool:
         """Whether pairs that wait are dropped for newer ones."""

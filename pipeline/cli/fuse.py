@@ -102,7 +102,12 @@ def _fuse_videos(arguments: argparse.Namespace) -> int:
 
 def _fuser(arguments: argparse.Namespace, *, range_default: RangeName) -> Fuser:
     from fusion.factory import build_fuser
+    from pipeline.tint import TintFuser
 
+    if arguments.tint:
+        if arguments.gray:
+            raise InputError("--tint shows what is warm in colour; leave out --gray")
+        return TintFuser()
     if arguments.strip_pixels is not None and arguments.strip_pixels < 1:
         raise InputError(f"--strip-pixels {arguments.strip_pixels}: give a number of pixels above 0")
     return build_fuser(

@@ -44,12 +44,18 @@ def add_attention_options(group: argparse._ActionsContainer) -> None:
 
 
 def add_fusion_options(group: argparse._ActionsContainer, *, range_default: str) -> None:
-    """Declare ``--mode``, ``--pooling``, ``--spatial``, ``--range`` and ``--gray``; not given, they are None."""
+    """Declare ``--mode``, those of the attention, ``--range``, ``--tint`` and ``--gray``; not given, they are None."""
     add_attention_options(group)
     group.add_argument(
         "--range",
         choices=("fixed", "stretch", "smooth"),
         help=f"how the network's output becomes 8 bits (default: {range_default})",
+    )
+    group.add_argument(
+        "--tint",
+        action="store_true",
+        default=None,
+        help="show the visible picture, tinted in colour where it is warm, in place of the fused one",
     )
     group.add_argument("--gray", action="store_true", default=None, help="leave out the colour of the visible picture")
 

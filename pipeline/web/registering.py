@@ -17,10 +17,11 @@ from pipeline.calibration import Calibration
 from pipeline.frames import FramePair
 from pipeline.registration_desk import RegistrationDesk
 from pipeline.thermal import colorize
+from pipeline.tint import tint
 from pipeline.web.hub import Hub
 from pipeline.web.protocol import MOST_MESSAGE_BYTES, ProtocolError, parse_preview
 from pipeline.web.security import RateLimit
-from pipeline.web.views import encode_jpeg, picture_message, tint
+from pipeline.web.views import encode_jpeg, picture_message
 
 # Points are set to a pixel; artefacts of the preview's quality would show.
 _POINT_QUALITY = 92

@@ -15,14 +15,11 @@ from numpy.typing import NDArray
 from pipeline.frames import StreamResult
 from pipeline.sources.profile import RegionTemperature
 from pipeline.thermal import PaletteName, colorize
+from pipeline.tint import tint
 
 ViewName = Literal["fused", "visible", "thermal", "side", "tint"]
 VIEWS: tuple[ViewName, ...] = get_args(ViewName)
 PALETTES: tuple[PaletteName, ...] = get_args(PaletteName)
-
-# Warmer than this (of 255) the tint is seen fully; colder it fades into the visible picture.
-_TINT_FULL = 170
-_TINT_OPACITY = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +44,6 @@ def render_view(look: Look, result: StreamResult) -> NDArray[np.uint8]:
             return np.hstack((pair.visible_bgr, colorize(pair.thermal, look.palette)))
         case "tint":
             return tint(pair.visible_bgr, pair.thermal, look.palette)
-
-
-def tint(visible_bgr: NDArray[np.uint8], thermal: NDArray[np.uint8], palette: PaletteName) -> NDArray[np.uint8]:
-    """The thermal picture (H, W) in colours, laid over the grey visible one (H, W, 3) where it is warm."""
-    gray = cv2.cvtColor(cv2.cvtColor(visible_bgr, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    weight = np.minimum(thermal.astype(np.float32) * (_TINT_OPACITY / _TINT_FULL), _TINT_OPACITY)
-    colored = colorize(thermal, palette)
-    return np.asarray(cv2.blendLinear(colored, gray.astype(np.uint8), weight, 1.0 - weight), np.uint8)
 
 
 def encode_jpeg(picture_bgr: NDArray[np.uint8], *, quality: int, most_wide: int) -> bytes:

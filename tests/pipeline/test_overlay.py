@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fusion.errors import InputError
 from pipeline.frames import FramePair, StreamResult
 from pipeline.overlay import Overlay, OverlayConfig
+from pipeline.tint import tint
 from trackers.box import Box
 from trackers.state import TrackState, TrackStatus
 
@@ -37,6 +38,15 @@ def test_the_input_picture_is_left_alone() -> None:
     assert drawn.shape == before.shape
     assert not np.array_equal(drawn, before)
     assert np.array_equal(given_result.fused_bgr, before)
+
+
+def test_a_tint_takes_the_place_of_the_fused_picture() -> None:
+    given_result = result(320, 240, Box(100, 100, 60, 60))
+    drawn = Overlay(OverlayConfig(inset=False, status_line=False, tint=True), "").draw(given_result)
+    expected = tint(given_result.pair.visible_bgr, given_result.pair.thermal, "ironbow")
+    assert np.array_equal(drawn[200:], expected[200:])
+    assert not np.array_equal(drawn[100, 103], expected[100, 103])  # the target is drawn on it
+    assert not np.array_equal(expected, given_result.fused_bgr)
 
 
 def test_the_status_line_names_the_methods_that_made_the_result() -> None:

@@ -82,6 +82,23 @@ def test_gray_can_be_asked_for(tmp_path: Path) -> None:
     assert fused.ndim == 2 or np.ptp(fused.astype(int), axis=2).max() == 0
 
 
+@pytest.mark.parametrize("visible", [VISIBLE, cv2.cvtColor(VISIBLE, cv2.COLOR_BGR2GRAY)], ids=["colour", "grey"])
+def test_tint_colours_what_is_warm(tmp_path: Path, visible: NDArray[Any]) -> None:
+    thermal = np.zeros_like(THERMAL)
+    thermal[20:40, 30:60] = 170
+    out = tmp_path / "tinted.png"
+    assert fuse(save(tmp_path / "v.png", visible), save(tmp_path / "t.png", thermal), out, "--tint") == 0
+    tinted = load(out).astype(int)
+    spread = tinted.max(axis=2) - tinted.min(axis=2)
+    assert spread[20:40, 30:60].min() > 40
+    cold = np.ones(thermal.shape, bool)
+    cold[20:40, 30:60] = False
+    gray = visible if visible.ndim == 2 else cv2.cvtColor(visible, cv2.COLOR_BGR2GRAY)
+    assert spread[cold].max() <= 1
+    assert np.abs(tinted[..., 0] - gray)[cold].max() <= 1
+    assert fuse(tmp_path / "v.png", tmp_path / "t.png", out, "--tint", "--gray") == 2
+
+
 def test_a_thermal_picture_of_16_bits_is_mapped(tmp_path: Path) -> None:
     counts = (THERMAL.astype(np.uint16) * 10) + 29_000
     out = tmp_path / "fused.png"

@@ -20,6 +20,7 @@ import torch
 
 from fusion.didfuse import DidFuse
 from pipeline.cli.main import run
+from pipeline.tint import tint
 from tests.pipeline.cli.conftest import COUNT, HEIGHT, WIDTH
 
 REPO = Path(__file__).resolve().parents[3]
@@ -151,9 +152,22 @@ def test_overwrite_touches_only_its_own_files(media: Path, tmp_path: Path) -> No
     assert (tmp_path / "mine.txt").read_text() == "precious"
 
 
+def test_a_tint_can_be_recorded(media: Path, tmp_path: Path) -> None:
+    line = ["--visible", media / "visible.mp4", "--thermal", media / "thermal.mp4", *CHEAP, "--max-pairs", 3]
+    bare = ["--set", "overlay.inset=false", "--set", "overlay.status_line=false"]
+    assert stream(*line, *bare, "--out", tmp_path / "tinted", "--tint") == 0
+    recorded = frames(tmp_path / "tinted" / "fused.mp4")[0].to_ndarray(format="bgr24")
+    visible = frames(media / "visible.mp4")[0].to_ndarray(format="bgr24")
+    thermal = frames(media / "thermal.mp4")[0].to_ndarray(format="gray")
+    expected = tint(visible, thermal, "ironbow")
+    assert np.abs(recorded.astype(int) - expected).mean() < 12
+    assert np.abs(recorded.astype(int) - visible).mean() > 12
+
+
 def bad_lines() -> Iterator[tuple[str, list[str], str]]:
     """Name, arguments (``@`` stands for the media folder) and a word that the message must contain."""
     both = ["--visible", "@/visible.mp4", "--thermal", "@/thermal.mp4"]
+    yield "tint without overlay", [*both, "--tint", "--no-overlay"], "--tint"
     yield "missing file", ["--visible", "@/absent.mp4", "--thermal", "@/thermal.mp4"], "absent.mp4"
     yield "truncated video", ["--visible", "@/cut.mp4", "--thermal", "@/thermal.mp4"], "cut.mp4"
     yield "audio only", ["--visible", "@/visible.mp4", "--thermal", "@/audio.wav"], "audio.wav"
