@@ -247,3 +247,39 @@ def test_range_polarity_and_palette_are_changed_while_the_run_goes_on(rig: Rig) 
         assert shown[warm].mean() > 240
     assert rig.request("/picture.jpg?view=thermal&palette=jet").status == 200
     assert rig.request("/picture.jpg?view=thermal&palette=../x").status == 400
+
+
+def corner_error(rig: Rig) -> float:
+    """Greatest distance of a corner of the thermal picture from where it truly lies."""
+    width, height = NATIVE_WH
+    corners = np.array([[[0, 0]], [[width, 0]], [[width, height]], [[0, height]]], np.float64)
+    found, true = (cv2.perspectiveTransform(corners, matrix) for matrix in (homography(rig), TRUE_HOMOGRAPHY))
+    return float(np.linalg.norm(found - true, axis=2).max())
+
+
+def test_outlines_refine_a_registration_that_is_nearly_right(rig: Rig) -> None:
+    with rig.watch() as viewer:
+        viewer.say(type="register", **POINTS)
+        viewer.event("registration")
+        viewer.say(type="nudge", shift=[3, -2])
+        wait_until(lambda: registration(rig)["origin"] == "nudged")
+        frame_after(viewer)
+        before = corner_error(rig)
+        viewer.say(type="registration", step="refine")
+        assert "refined by up to" in viewer.event("registration")["text"]
+        assert corner_error(rig) < before / 2
+        assert registration(rig)["undo"] == 3
+        viewer.say(type="registration", step="undo")
+        viewer.event("registration")
+        assert corner_error(rig) == pytest.approx(before)
+        viewer.say(type="registration", step="reset")
+        viewer.event("registration")
+        assert registration(rig)["origin"] == "sizes"
+        assert registration(rig)["undo"] == 0
+        # From far away nothing believable is found, and nothing is changed.
+        viewer.say(type="nudge", shift=[90, 60], turn_deg=40)
+        wait_until(lambda: registration(rig)["origin"] == "nudged")
+        far = homography(rig).copy()
+        viewer.say(type="registration", step="refine")
+        assert "not believable" in viewer.event("refused")["text"]
+        assert np.array_equal(homography(rig), far)
