@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -122,7 +123,7 @@ class RegistrationDesk:
         known = self._builder.calibration
         if known is None:
             return {"ready": False}
-        moved = difference(self._begin or known, known)
+        moved = asdict(difference(self._begin or known, known))
         return {
             "ready": True,
             "origin": self._made.origin,
@@ -132,7 +133,9 @@ class RegistrationDesk:
             "plane_distance_m": known.plane_distance_m,
             "note": parallax_note(known),
             "undo": len(self._history),
-            **asdict(moved),
+            "shift_xy": [_told(value) for value in moved["shift_xy"]],
+            "scale": _told(moved["scale"]),
+            "turn_deg": _told(moved["turn_deg"]),
         }
 
     def display_status(self) -> dict[str, Any]:
@@ -252,6 +255,11 @@ class RegistrationDesk:
 
     def _say(self, text: str) -> None:
         self._control.announce("registration", text)
+
+
+def _told(value: float) -> float:
+    """A number for the wire; where the centre of the picture lies beyond the horizon it is none, and told as 0."""
+    return round(value, 5) if math.isfinite(value) else 0.0
 
 
 def _same_sizes(first: Calibration, second: Calibration) -> bool:

@@ -7,13 +7,17 @@ import json
 import os
 import queue
 import shutil
+import struct
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fusion.errors import InputError
 from pipeline.cli.main import run
@@ -38,14 +42,31 @@ def overlay() -> Overlay:
     return Overlay(OverlayConfig(), "average")
 
 
+@dataclass(frozen=True, slots=True)
+class Display:
+    """A screen of its own in memory, which can be looked at."""
+
+    name: str
+    memory: Path
+
+    def screen(self) -> NDArray[np.uint8]:
+        """What is to be seen now, (480, 640, 3) BGR. The file is an X window dump (XWD, version 7)."""
+        data = self.memory.read_bytes()
+        fields = struct.unpack(">25I", data[:100])
+        header_size, width, height, bytes_per_line, colors = (fields[place] for place in (0, 4, 5, 12, 19))
+        begin = header_size + 12 * colors
+        lines = np.frombuffer(data[begin : begin + height * bytes_per_line], np.uint8).reshape(height, bytes_per_line)
+        return np.ascontiguousarray(lines[:, : 4 * width].reshape(height, width, 4)[..., :3])
+
+
 @pytest.fixture
-def display(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def display(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Display]:
     server = shutil.which("Xvfb")
     if server is None:
         pytest.skip("no Xvfb here: apt-get install xvfb")
     reading, writing = os.pipe()
     process = subprocess.Popen(
-        [server, "-displayfd", str(writing), "-screen", "0", "640x480x24"],
+        [server, "-displayfd", str(writing), "-screen", "0", "640x480x24", "-fbdir", str(tmp_path)],
         pass_fds=[writing],
         stderr=subprocess.DEVNULL,
     )
@@ -53,7 +74,7 @@ def display(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with os.fdopen(reading) as answer:
         number = answer.readline().strip()
     monkeypatch.setenv("DISPLAY", f":{number}")
-    yield f":{number}"
+    yield Display(f":{number}", tmp_path / "Xvfb_screen0")
     process.terminate()
     process.wait(10)
 
@@ -88,7 +109,7 @@ def test_without_a_display_the_command_ends_at_once(
     assert "--window" in capsys.readouterr().err
 
 
-def test_pictures_are_shown(display: str) -> None:
+def test_pictures_are_shown(display: Display) -> None:
     window = WindowSink(overlay(), lambda: None)
     for index in range(20):
         window.write(result(index))
@@ -100,7 +121,23 @@ def test_pictures_are_shown(display: str) -> None:
     assert window._process.returncode is not None
 
 
-def test_a_window_that_is_gone_does_not_harm_the_run(display: str) -> None:
+def test_what_is_on_the_screen_is_the_newest_picture(display: Display) -> None:
+    window = WindowSink(Overlay(OverlayConfig(inset=False, status_line=False), "average"), lambda: None)
+    try:
+        for color in ((30, 60, 200), (200, 120, 40)):
+            picture = np.full((120, 160, 3), color, np.uint8)
+            window.write(replace(result(0), fused_bgr=picture))
+            end_s = time.monotonic() + 15
+            while (seen := (display.screen() == color).all(axis=2)).sum() != 120 * 160:
+                assert time.monotonic() < end_s
+                time.sleep(0.05)
+            rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+            assert (len(rows), len(columns)) == (120, 160)
+    finally:
+        window.close()
+
+
+def test_a_window_that_is_gone_does_not_harm_the_run(display: Display) -> None:
     quitted: list[bool] = []
     window = WindowSink(overlay(), lambda: quitted.append(True))
     window._process.kill()
@@ -131,7 +168,7 @@ sys.exit(window.main())
 """
 
 
-def test_q_in_the_window_ends_the_run(display: str, tmp_path: Path) -> None:
+def test_q_in_the_window_ends_the_run(display: Display, tmp_path: Path) -> None:
     program = tmp_path / "pressed.py"
     program.write_text(PRESS_Q.format(repository=str(REPO)))
     quitted = threading.Event()
@@ -148,7 +185,7 @@ def test_q_in_the_window_ends_the_run(display: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_with_a_window_gives_the_same_files(display: str, tmp_path: Path) -> None:
+def test_a_run_with_a_window_gives_the_same_files(display: Display, tmp_path: Path) -> None:
     source = ["--visible", "synthetic", "--thermal", "synthetic", "--fuser", "average", "--tracker", "none"]
     sizes = ["--set=source.visible_options.size_wh=[96, 72]", "--set=source.thermal_options.size_wh=[96, 72]"]
     line = ["stream", *source, *sizes, "--max-pairs", "30", "--out", str(tmp_path / "out"), "--window"]
