@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 
 import cv2
@@ -131,7 +131,11 @@ class PairProcessor:
             self._started = True
         elif self._states:
             updated = self._tracker.update_all(list(self._states.values()), pair)
-            self._states = dict(zip(self._states, updated, strict=True))
+            targets = list(self._states)
+            self._states = {
+                target: replace(state, near=tuple(targets[other] for other in state.near)) if state.near else state
+                for target, state in zip(targets, updated, strict=True)
+            }
 
 
 def check_box(box: Box, width: int, height: int) -> None:

@@ -34,15 +34,23 @@ class Evidence:
         score: the network's, 0..1.
         likeness: for each usable modality, how much it looks like the target: 1 is as much as usual; 0..1.
             Empty while it is not known what is usual.
+        is_near: another target is near, so that looks found here may be the other's.
+        is_taken: the place belongs to another target, which it resembles more.
     """
 
     score: float
     likeness: tuple[float, ...]
+    is_near: bool = False
+    is_taken: bool = False
 
     @property
     def looks(self) -> float:
         """Mean likeness, 0..1; 1 while nothing is known about it."""
         return sum(self.likeness) / len(self.likeness) if self.likeness else 1.0
+
+    def resembles(self, share: float) -> bool:
+        """Whether in every modality it looks like the target by this share of what is usual."""
+        return min(self.likeness, default=1.0) >= share
 
     @property
     def confidence(self) -> float:
@@ -94,21 +102,22 @@ def judge(memory: TargetMemory, evidence: Sequence[Evidence], config: SiameseTra
     here = evidence[0]
     is_seen = here.confidence >= config.tracking_above
     if memory.proofs_due:
-        return _judge_found(memory, is_proof=is_seen and here.looks >= config.found_looks)
+        return _judge_found(memory, is_proof=is_seen and here.resembles(config.found_looks) and not here.is_taken)
     if memory.usual_similarity is None:
         is_doubtful = here.score < config.lost_below
     else:
         # A low score alone is no loss: smoke over one eye or a crouching person have it too. But their looks change
         # little from one picture to the next, while an occluder or a neighbour looks different at once.
         is_doubtful = here.looks < config.lost_looks and here.score < config.tracking_above
+    is_doubtful = is_doubtful or here.is_taken
     doubts = memory.doubtful_pairs + 1 if is_doubtful else 0
     if doubts >= config.lost_after:
         return Verdict(status=TrackStatus.LOST, lost_pairs=1)
     return Verdict(
-        status=TrackStatus.TRACKING if is_seen else TrackStatus.UNCERTAIN,
+        status=TrackStatus.TRACKING if is_seen and not here.is_taken else TrackStatus.UNCERTAIN,
         doubtful_pairs=doubts,
         is_sure=not is_doubtful,
-        may_learn=is_seen and here.looks >= config.found_looks,
+        may_learn=is_seen and here.looks >= config.found_looks and not here.is_near,
     )
 
 
@@ -139,11 +148,12 @@ def _judge_found(memory: TargetMemory, *, is_proof: bool) -> Verdict:
 
 def _judge_lost(memory: TargetMemory, evidence: Sequence[Evidence], config: SiameseTrackerConfig) -> Verdict:
     # Where it was last seen, looks alone will do: a target that never left must not stay lost for a low score.
-    if min(evidence[0].likeness, default=0.0) >= config.found_looks:
+    here = evidence[0]
+    if here.likeness and here.resembles(config.found_looks) and not here.is_taken:
         return Verdict(status=TrackStatus.UNCERTAIN)
-    place = max(range(len(evidence)), key=lambda index: evidence[index].confidence)
+    place = max(range(len(evidence)), key=lambda index: (not evidence[index].is_taken, evidence[index].confidence))
     found = evidence[place]
-    if found.score < config.tracking_above or found.looks < config.lost_looks:
+    if found.is_taken or found.score < config.tracking_above or found.looks < config.lost_looks:
         return Verdict(status=TrackStatus.LOST, lost_pairs=memory.lost_pairs + 1)
     return Verdict(
         status=TrackStatus.UNCERTAIN, place=place, lost_pairs=memory.lost_pairs, proofs_due=config.found_after

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from fusion.attention import PAPER
 from fusion.errors import InputError
 from trackers.appearance import album_of
-from trackers.box import Box, box_from_center, clip_box
+from trackers.box import Box, box_from_center, clip_box, iou
+from trackers.nearness import NEAR_IOU, gives_way, with_near
 from trackers.networks.interface import SiameseNetwork
 from trackers.observer import Answers, Observer
 from trackers.recovery import (
+    Evidence,
     after_verdict,
     evidence_for,
     is_lost,
@@ -105,10 +107,12 @@ class SiameseTracker:
         if self.config.recovery:
             return self._update_and_recover(states, images)
         memories, proposals = self.advance([state.template for state in states], images)
-        return [
-            self._state(memory, score, next_status(state.status, score, self.config))
-            for state, memory, score in zip(states, memories, proposals.scores.tolist(), strict=True)
-        ]
+        return with_near(
+            [
+                self._state(memory, score, next_status(state.status, score, self.config))
+                for state, memory, score in zip(states, memories, proposals.scores.tolist(), strict=True)
+            ]
+        )
 
     def images_of(self, pair: ImagePair) -> Images:
         """The pictures that this tracker looks at."""
@@ -169,20 +173,45 @@ class SiameseTracker:
             evidence_for(score, own, entry.usual_similarity, usable)
             for score, own, entry in zip(finding.proposals.scores.tolist(), similarities, entries, strict=True)
         ]
+        moved = [self._moved(entry, finding, index, images) for index, entry in enumerate(entries)]
+        ends = list(accumulate(len(each) for each in places))
+        spans = [range(end - len(each), end) for each, end in zip(places, ends, strict=True)]
+        if len(states) > 1:
+            evidence = self._contested(spans, memories, moved, evidence)
         updated = []
-        for each, end in zip(places, accumulate(len(each) for each in places), strict=True):
-            first = end - len(each)
-            verdict = judge(each[0], evidence[first:end], self.config)
-            best = first + verdict.place
-            memory = (
-                each[0] if verdict.status is TrackStatus.LOST else self._moved(entries[best], finding, best, images)
-            )
-            memory = after_verdict(memory, verdict)
+        for memory, span in zip(memories, spans, strict=True):
+            verdict = judge(memory, evidence[span.start : span.stop], self.config)
+            best = span.start + verdict.place
+            memory = after_verdict(memory if verdict.status is TrackStatus.LOST else moved[best], verdict)
             if verdict.may_learn:
                 memory = learned(memory, similarities[best], looks[best])
             memory = replace(memory, last_seen=seen, usable=usable)
             updated.append(self._state(memory, evidence[best].confidence, verdict.status))
-        return updated
+        return with_near(updated)
+
+    def _contested(
+        self,
+        spans: Sequence[range],
+        memories: Sequence[TargetMemory],
+        moved: Sequence[TargetMemory],
+        evidence: Sequence[Evidence],
+    ) -> list[Evidence]:
+        """The evidence, with what speaks against a place because another target is there."""
+        boxes = [box_from_center(memory.center_xy, memory.size_wh) for memory in moved]
+        marked = list(evidence)
+        for own, span in enumerate(spans):
+            others = [
+                (boxes[place], evidence[place].looks)
+                for other, place in enumerate(each.start for each in spans)
+                if other != own and not is_lost(memories[other])
+            ]
+            for place in span:
+                marked[place] = replace(
+                    evidence[place],
+                    is_near=any(iou(boxes[place], box) >= NEAR_IOU for box, _ in others),
+                    is_taken=gives_way(boxes[place], evidence[place].looks, others),
+                )
+        return marked
 
     def _watch(
         self, memories: Sequence[TargetMemory], images: Images

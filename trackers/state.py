@@ -57,6 +57,8 @@ class TrackState:
         status: tracking, uncertain or lost.
         template: what the tracker remembers of the target; opaque outside the tracker that made it.
         seen_in: the pictures this state was found in; one modality only while the other shows nothing.
+        near: the other targets whose boxes overlap this one's, so that the two may be confused. From a tracker these
+            are positions in the list of states updated together, in a :class:`pipeline.frames.StreamResult` ids.
     """
 
     box: Box
@@ -64,6 +66,7 @@ class TrackState:
     status: TrackStatus
     template: Any
     seen_in: Modality = Modality.FUSED
+    near: tuple[int, ...] = ()
 
 
 class Tracker(Protocol):

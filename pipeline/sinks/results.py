@@ -132,6 +132,7 @@ def _target_fields(states: Mapping[int, TrackState]) -> list[dict[str, Any]]:
             "state": state.status.value,
             # Said where one eye alone was used: asked for, or because the other is missing, dark, frozen or saturated.
             **({} if state.seen_in is Modality.FUSED else {"seen_in": state.seen_in.value}),
+            **({"near": list(state.near)} if state.near else {}),
         }
         for target, state in sorted(states.items())
     ]
