@@ -233,7 +233,10 @@ def _with_usable_modality(settings: StreamSettings, pairs: PairStream, say: Call
     only = Modality.RGB if pairs.thermal is None else Modality.IR if pairs.visible is None else None
     if only is None or settings.tracking.modality is only:
         return settings
-    say(f"only one channel is there: tracking with --modality {only.value}, showing it as it is")
+    if settings.tracking.method == "none":
+        say("only one channel is there: showing it as it is")
+    else:
+        say(f"only one channel is there: tracking with --modality {only.value}, showing it as it is")
     return replace(settings, tracking=replace(settings.tracking, modality=only))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -21,10 +22,11 @@ from fusion.errors import InputError, RunError
 from pipeline.clock import ClockMapper
 from pipeline.frames import Frame
 from pipeline.sources.base import Closing, Role, SourceInfo, SourceOptions
+from pipeline.sources.gstreamer import GStreamerPipeline
 from pipeline.sources.inbox import Inbox
 from pipeline.sources.live_state import LiveConfig, LiveHealth, LiveState
 from pipeline.sources.profile import ThermalProfile, read_profile
-from pipeline.sources.uri_names import camera_device, display_name
+from pipeline.sources.uri_names import GSTREAMER_PREFIX, camera_device, display_name, uri_kind
 from pipeline.sources.video import PictureConverter
 
 # A stamp that runs away from the host's clock by this much is a jump, not a delay.
@@ -36,11 +38,11 @@ _UNSTAMPED_AT_FIRST = 3
 class Opener(Protocol):
     """Opens the container of a live source; the seam at which tests put files in place of cameras."""
 
-    def __call__(self) -> InputContainer:
-        """Open it.
+    def __call__(self) -> AbstractContextManager[InputContainer]:
+        """Open it; leaving the context closes it.
 
         Raises:
-            FFmpegError, OSError: it cannot be opened.
+            FFmpegError, OSError, InputError: it cannot be opened.
         """
         ...
 
@@ -58,6 +60,7 @@ class LiveSource(Closing):
         options: offset in time and thermal profile.
         config: how patient it is.
         inbox: where frames go; None makes one of its own.
+        on_close: called on closing, to end a read that waits.
 
     Raises:
         InputError: no frame came within some seconds.
@@ -72,8 +75,10 @@ class LiveSource(Closing):
         options: SourceOptions | None = None,
         config: LiveConfig | None = None,
         inbox: Inbox | None = None,
+        on_close: Callable[[], None] = lambda: None,
     ) -> None:
         self.role: Role = role
+        self._on_close = on_close
         self.inbox = inbox or Inbox()
         self._name, self._opener = name, opener
         self._config = config or LiveConfig()
@@ -146,6 +151,7 @@ class LiveSource(Closing):
     def close(self) -> None:
         """End the thread; safe to call twice."""
         self._stop.set()
+        self._on_close()
         self.inbox.wake()
         if self._thread is not threading.current_thread():
             self._thread.join(0.5)
@@ -295,12 +301,16 @@ def open_live(
     config: LiveConfig | None = None,
     inbox: Inbox | None = None,
 ) -> LiveSource:
-    """Open a camera (index or ``/dev/videoN``) or a network stream.
+    """Open a camera (index or ``/dev/videoN``), a network stream or a GStreamer pipeline.
 
     Raises:
         InputError: no frame came within some seconds; the message names the source without credentials.
     """
     config = config or LiveConfig()
+    name = display_name(uri)
+    if uri_kind(uri) == "gstreamer":
+        pipeline = GStreamerPipeline(uri.removeprefix(GSTREAMER_PREFIX), config)
+        return LiveSource(name, pipeline.open, role, options=options, config=config, inbox=inbox, on_close=pipeline.end)
     device = camera_device(uri)
     profile = read_profile(options.profile) if options.profile and role == "thermal" else None
     camera = _camera_options(options, profile)
@@ -310,7 +320,7 @@ def open_live(
             return av.open(device, format="v4l2", options=camera, timeout=_timeout(config))
         return av.open(uri, options=_network_options(uri), timeout=_timeout(config))
 
-    return LiveSource(display_name(uri), opener, role, options=options, config=config, inbox=inbox)
+    return LiveSource(name, opener, role, options=options, config=config, inbox=inbox)
 
 
 def _timeout(config: LiveConfig) -> tuple[float, float]:

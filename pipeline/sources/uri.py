@@ -17,7 +17,7 @@ def open_source(uri: str, *, role: Role, options: SourceOptions | None = None) -
 
     Args:
         uri: a video file, a folder of images, one image, ``synthetic[:SEED]``, a camera index,
-            ``/dev/videoN``, or a network stream (``rtsp://...`` and others).
+            ``/dev/videoN``, a network stream (``rtsp://...`` and others), or ``gst:`` and a GStreamer pipeline.
         role: which of the two streams it is; thermal sources deliver one channel, visible ones BGR.
         options: how to read it.
 
@@ -28,7 +28,7 @@ def open_source(uri: str, *, role: Role, options: SourceOptions | None = None) -
     match uri_kind(uri):
         case "synthetic":
             return SyntheticSource(_synthetic_seed(uri), role, options)
-        case "camera" | "network":
+        case "camera" | "network" | "gstreamer":
             from pipeline.sources.live import open_live  # only live runs pay for it
 
             return open_live(uri, role=role, options=options)

@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 from fusion.errors import InputError
 from pipeline.sources.images import IMAGE_SUFFIXES
 
-UriKind = Literal["synthetic", "camera", "network", "folder", "image", "video"]
+UriKind = Literal["synthetic", "camera", "network", "gstreamer", "folder", "image", "video"]
+
+GSTREAMER_PREFIX = "gst:"
 
 _NETWORK_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https", "rtmp", "udp", "tcp", "srt"})
 
@@ -25,6 +27,8 @@ def uri_kind(uri: str) -> UriKind:
         raise InputError("an empty source; give a video file, a folder of pictures, a camera or a URL")
     if uri == "synthetic" or uri.startswith("synthetic:"):
         return "synthetic"
+    if uri.startswith(GSTREAMER_PREFIX):
+        return "gstreamer"
     if camera_device(uri) is not None:
         return "camera"
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", uri)
@@ -46,8 +50,8 @@ def camera_device(uri: str) -> str | None:
 
 
 def is_live(uri: str) -> bool:
-    """Whether frames of this source come in real time (cameras and network streams)."""
-    return uri_kind(uri) in ("camera", "network")
+    """Whether frames of this source come in real time (cameras, network streams, GStreamer pipelines)."""
+    return uri_kind(uri) in ("camera", "network", "gstreamer")
 
 
 def display_name(uri: str) -> str:
@@ -55,6 +59,10 @@ def display_name(uri: str) -> str:
     device = camera_device(uri)
     if device is not None:
         return device
+    if uri.startswith(GSTREAMER_PREFIX):
+        # Properties may hold an address with its password; the first element tells what it is.
+        element = re.match(r"\s*[A-Za-z][A-Za-z0-9_-]*(?=\s|$)", uri.removeprefix(GSTREAMER_PREFIX))
+        return GSTREAMER_PREFIX + (element[0].strip() if element else "...")
     if uri_kind(uri) != "network":
         return Path(uri).name or uri
     parts = urlsplit(uri)
