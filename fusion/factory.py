@@ -23,7 +23,7 @@ from fusion.densefuse import DenseFuseRule, load_densefuse
 from fusion.devices import resolve_device
 from fusion.didfuse import load_didfuse
 from fusion.errors import InputError
-from fusion.fuser import EngineName, Fuser, PoolingName, RangeName, SpatialName, method_in_mode
+from fusion.fuser import EngineName, Fuser, NightName, PoolingName, RangeName, SpatialName, method_in_mode
 from fusion.graph_engines import GraphEngine
 from fusion.graph_method import NestFuseGraphMethod, start_method
 from fusion.graphs import FusionGraphs, nestfuse_graphs, picture_graphs, tensor_graphs
@@ -32,6 +32,7 @@ from fusion.laplacian import LaplacianMethod
 from fusion.nestfuse import NestFuse, config_of_weights
 from fusion.nestfuse_inference import NestFuseMethod
 from fusion.nestfuse_strips import NestFuseStrips, ScaleMethod
+from fusion.night import build_night
 from fusion.picture_fuser import AverageMethod, LumaMethod, PictureFuser
 from fusion.ranges import build_range
 from fusion.strips import LocalStrips
@@ -220,6 +221,7 @@ def build_fuser(
     pooling: PoolingName = "avg",
     spatial: SpatialName = "softmax",
     range_name: RangeName = "stretch",
+    night: NightName = "off",
     engine: str = "torch",
     device: str = "cpu",
     gray: bool = False,
@@ -235,6 +237,7 @@ def build_fuser(
             shipped weights.
         pooling: channel pooling of the attention methods.
         spatial: spatial attention of the attention methods.
+        night: whether what is dark is lifted: ``auto`` for display, see :func:`fusion.night.build_night`.
         range_name: how the output becomes 8 bit; ``smooth`` for video, ``stretch`` or ``fixed`` for stills.
         engine: what runs a network: ``torch``, ``onnx`` (onnxruntime), ``openvino``, or ``openvino-bf16``, where the
             decoder of NestFuse computes in half the bits and the rest as in ``openvino``. Methods without a network
@@ -260,7 +263,9 @@ def build_fuser(
         engine=_engine(engine, where),
         strip_px=strip_px,
     )
-    return PictureFuser(_build_method(name, weights, given), range_mapping, gray=gray)
+    return PictureFuser(
+        _build_method(name, weights, given), range_mapping, gray=gray, night=build_night(night, range_name)
+    )
 
 
 def attention_strategy(pooling: str, spatial: str) -> AttentionStrategy:

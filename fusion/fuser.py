@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fusion.errors import InputError
 
 RangeName = Literal["fixed", "stretch", "smooth"]
+NightName = Literal["auto", "on", "off"]
 PoolingName = Literal["avg", "max", "nuclear", "nuclear-fast"]
 SpatialName = Literal["softmax", "l1"]
 EngineName = Literal["torch", "onnx", "openvino", "openvino-bf16"]

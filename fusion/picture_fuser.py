@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fusion.colour import checked_picture, join_luma, split_luma
 from fusion.errors import InputError
+from fusion.night import NightLift
 from fusion.ranges import RangeMapping
 
 
@@ -40,12 +41,26 @@ class PictureFuser:
     """A :class:`fusion.fuser.Fuser`: luma is fused and its range mapped, the chroma of the visible picture is kept.
 
     Grey visible pictures, with one channel or three equal ones, stay grey.
+
+    Args:
+        method: fuses the luma.
+        range_mapping: makes 8 bits of it.
+        gray: leave the colour out.
+        night: lifts what is dark of colour pictures (of all, where it is told to act always); None lifts nothing.
     """
 
-    def __init__(self, method: LumaMethod, range_mapping: RangeMapping, *, gray: bool = False) -> None:
+    def __init__(
+        self,
+        method: LumaMethod,
+        range_mapping: RangeMapping,
+        *,
+        gray: bool = False,
+        night: NightLift | None = None,
+    ) -> None:
         self._method = method
         self._range = range_mapping
         self._gray = gray
+        self._night = night
 
     def __call__(self, visible_bgr: NDArray[np.uint8], thermal: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Fuse ``visible_bgr`` (H, W, 3) or (H, W) and ``thermal`` (H, W) uint8 into (H, W, 3) uint8 BGR.
@@ -69,12 +84,16 @@ class PictureFuser:
         if thermal.ndim == 3:
             thermal = np.asarray(cv2.cvtColor(thermal, cv2.COLOR_BGR2GRAY), np.uint8)
         luma, colour = split_luma(visible_bgr)
-        fused = self._range(self._method.fuse_luma(luma, np.ascontiguousarray(thermal)))
+        night = self._night if colour is not None or (self._night and self._night.always) else None
+        tone = night if night is not None and night.observe(luma) else None
+        fused = self._range(self._method.fuse_luma(luma, np.ascontiguousarray(thermal)), tone)
         return join_luma(fused, None if self._gray else colour)
 
     def reset(self) -> None:
         """Forget what the range mapping learned of earlier pictures."""
         self._range.reset()
+        if self._night is not None:
+            self._night.reset()
 
 
 def _size(picture: NDArray[np.uint8]) -> str:

@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 from fusion.errors import InputError
 from fusion.still_filter import StillFilter, StillFilterConfig
 
+Tone = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""A tone curve on a picture (H, W) float32 whose black is 0 and white 255."""
+
 
 class RangeMapping(Protocol):
     """Turns grey levels (H, W) float32 into (H, W) uint8."""
 
-    def __call__(self, levels: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Map one picture."""
+    def __call__(self, levels: NDArray[np.float32], tone: Tone | None = None) -> NDArray[np.uint8]:
+        """Map one picture; ``tone`` changes it while its levels are still fine."""
         ...
 
     def reset(self) -> None:
@@ -55,12 +58,12 @@ class SmoothRangeConfig:
 class StatelessRange:
     """A range mapping that looks at one picture at a time."""
 
-    def __init__(self, mapping: Callable[[NDArray[np.float32]], NDArray[np.uint8]]) -> None:
+    def __init__(self, mapping: Callable[[NDArray[np.float32], Tone | None], NDArray[np.uint8]]) -> None:
         self._mapping = mapping
 
-    def __call__(self, levels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def __call__(self, levels: NDArray[np.float32], tone: Tone | None = None) -> NDArray[np.uint8]:
         """Map one picture."""
-        return self._mapping(levels)
+        return self._mapping(levels, tone)
 
     def reset(self) -> None:
         """Nothing to forget."""
@@ -78,7 +81,7 @@ class SmoothRange:
         self._bounds: tuple[float, float] | None = None
         self._still = StillFilter(self._config.still)
 
-    def __call__(self, levels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def __call__(self, levels: NDArray[np.float32], tone: Tone | None = None) -> NDArray[np.uint8]:
         """Map one picture and learn from it."""
         low, high, _, _ = cv2.minMaxLoc(levels)
         if self._bounds is None or not _overlap(self._bounds, (low, high)):
@@ -94,7 +97,8 @@ class SmoothRange:
         low, high = self._bounds
         span = max(high - low, self._config.minimum_span)
         low = min(low, high - span) if low > 0 else low
-        return _rounded(self._still(_scaled(levels, low, span)))
+        scaled = _scaled(levels, low, span)
+        return _rounded(self._still(scaled if tone is None else tone(scaled)))
 
     def reset(self) -> None:
         """Forget earlier pictures."""
@@ -102,20 +106,21 @@ class SmoothRange:
         self._still.reset()
 
 
-def fixed_range(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
+def fixed_range(levels: NDArray[np.float32], tone: Tone | None = None) -> NDArray[np.uint8]:
     """Round to the nearest of 0..255."""
-    return _rounded(levels)
+    return _rounded(levels if tone is None else tone(levels))
 
 
-def stretched_range(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
+def stretched_range(levels: NDArray[np.float32], tone: Tone | None = None) -> NDArray[np.uint8]:
     """Map the lowest and highest value to 0 and 255 and truncate, as the NestFuse code does on saving.
 
     A picture of one single value has no range to stretch and is rounded instead.
     """
     low, high = levels.min(), levels.max()
     if not high > low:
-        return fixed_range(levels)
-    return np.asarray((levels - low) / (high - low) * np.float32(255)).astype(np.uint8)
+        return fixed_range(levels, tone)
+    stretched = np.asarray((levels - low) / (high - low) * np.float32(255))
+    return stretched.astype(np.uint8) if tone is None else _rounded(tone(stretched))
 
 
 def build_range(name: str) -> RangeMapping:

@@ -83,6 +83,7 @@ def _fuser(settings: StreamSettings, method: str, pooling: PoolingName, weights_
         pooling=pooling,
         spatial=fusion.spatial,
         range_name=fusion.range,
+        night=fusion.night,
         engine=settings.engine,
         device=settings.device,
         gray=fusion.gray,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from fusion.errors import InputError
-from fusion.fuser import EngineName, PoolingName, RangeName, SpatialName, method_in_mode
+from fusion.fuser import EngineName, NightName, PoolingName, RangeName, SpatialName, method_in_mode
 from pipeline.assemble import PairSourceConfig
 from pipeline.control import run_title
 from pipeline.degrade import DegradeConfig
@@ -28,6 +28,7 @@ class FusionSettings:
         pooling: channel pooling of the attention strategy.
         spatial: spatial form of the attention strategy.
         range: how the network's output becomes 8 bits.
+        night: whether what is dark is lifted, see :func:`fusion.night.build_night`.
         gray: leave the colour of the visible picture out.
     """
 
@@ -37,6 +38,7 @@ class FusionSettings:
     pooling: PoolingName = "avg"
     spatial: SpatialName = "softmax"
     range: RangeName = "smooth"
+    night: NightName = "auto"
     gray: bool = False
 
     def __post_init__(self) -> None:

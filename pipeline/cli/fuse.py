@@ -119,6 +119,7 @@ def _fuser(arguments: argparse.Namespace, *, range_default: RangeName) -> Fuser:
         range_name=arguments.range or range_default,
         engine=arguments.engine or "torch",
         device=arguments.device or "auto",
+        night=arguments.night or "auto",
         gray=bool(arguments.gray),
         strip_px=arguments.strip_pixels,
     )

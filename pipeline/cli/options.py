@@ -52,6 +52,12 @@ def add_fusion_options(group: argparse._ActionsContainer, *, range_default: str)
         help=f"how the network's output becomes 8 bits (default: {range_default})",
     )
     group.add_argument(
+        "--night",
+        choices=("auto", "on", "off"),
+        help="lift what is dark: auto (the default) where the visible picture has colour and is dark, but not with "
+        "--range fixed",
+    )
+    group.add_argument(
         "--tint",
         action="store_true",
         default=None,

@@ -29,6 +29,7 @@ _PLACES = {
     "pooling": "fusion.pooling",
     "spatial": "fusion.spatial",
     "gray": "fusion.gray",
+    "night": "fusion.night",
     "tint": "overlay.tint",
     "tracker": "tracking.method",
     "modality": "tracking.modality",
