@@ -349,7 +349,9 @@ def _temperatures(
 def _measured_fields(pair: FramePair, probe: Probe, profile: ThermalProfile) -> dict[str, Any]:
     found = measure(pair, probe, profile)
     regions = [None if region is None else temperature_fields(region) for region in found.regions]
-    return {"spot": None if found.spot is None else round(found.spot, 2), "regions": regions}
+    spot = None if found.spot is None else round(found.spot, 2)
+    # The place tells a viewer whether this is what it asked for last.
+    return {"spot": spot, "spot_xy": probe.spot_xy, "regions": regions}
 
 
 def _event_text(event: RunEvent) -> str:

@@ -53,9 +53,9 @@ addTool("measure", {
 
 $("measure").addEventListener("click", () => chooseTool(page.tool === "measure" ? "follow" : "measure"));
 
-function ask() {
+function ask(anew = false) {
   if (timer !== null) return;
-  tellProbes();
+  tellProbes(anew);
   timer = setTimeout(() => {
     timer = null;
     tellProbes();
@@ -82,8 +82,17 @@ export function hearMeasured(message) {
 
 onPicture((header) => {
   measured = header.measured;
+  if (celsius !== null && isStale()) ask(true);
   showValues();
 });
+
+// A picture may have been measured before the run heard of the newest places; a run that stands still sends no other.
+function isStale() {
+  if (!spot && !regions.length) return false;
+  if (!measured || measured.regions.length !== regions.length) return true;
+  const at = measured.spot_xy;
+  return spot ? !at || Math.hypot(at[0] - spot.point[0], at[1] - spot.point[1]) > 0.2 : at !== null;
+}
 
 const degrees = (value) => (value === null || value === undefined ? "–" : `${value.toFixed(1)} °C`);
 

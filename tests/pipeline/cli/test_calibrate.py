@@ -43,7 +43,9 @@ def test_points_give_their_homography(
     assert np.allclose(made.homography / made.homography[2, 2], [[2, 0, 3], [0, 2, -4], [0, 0, 1]], atol=1e-6)
     assert made.plane_distance_m == 12.5
     assert (made.visible_wh, made.thermal_wh) == ((192, 144), (96, 72))
-    assert "0.00 px" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "0.00 px" in said
+    assert "Exact at 12.5 m" in said
 
 
 @pytest.mark.parametrize(

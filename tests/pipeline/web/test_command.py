@@ -46,6 +46,12 @@ def test_two_cameras_are_watched_with_a_token_recorded_and_stopped(tmp_path: Pat
                 viewer.event("saved")
                 viewer.say(type="record", on=False)
                 viewer.event("recording")
+                viewer.say(type="nudge", shift=[4, 0])
+                wait_until(lambda: get(host, "/api/status", bearer)["registration"]["origin"] == "nudged")
+                viewer.say(type="calibration")
+                assert viewer.event("saved")["names"] == ["calibration-001.yaml"]
+                moved = viewer.picture().header["frame"]
+                viewer.picture(like=lambda picture: picture.header["frame"] > moved + 10)
             status = get(host, "/api/status", bearer)
             assert [source["state"] for source in status["sources"]] == ["live", "live"]
             assert status["telemetry"]["age_ms"]["p50"] > 0

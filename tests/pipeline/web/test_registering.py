@@ -215,7 +215,7 @@ def test_where_the_thermal_picture_does_not_reach_there_is_no_temperature(rig: R
         frame_after(viewer)
         viewer.say(type="measure", frame=0, spot=[20, 100], regions=[[0, 0, 90, 240]])
         picture = viewer.picture(like=lambda picture: picture.header["measured"] is not None)
-        assert picture.header["measured"] == {"spot": None, "regions": [None]}
+        assert picture.header["measured"] == {"spot": None, "spot_xy": [20, 100], "regions": [None]}
 
 
 def test_range_polarity_and_palette_are_changed_while_the_run_goes_on(rig: Rig) -> None:
