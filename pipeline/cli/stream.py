@@ -54,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--visible",
         metavar="URI",
-        help="visible stream: a video file, a folder of images, a camera index, rtsp://..., gst:PIPELINE or synthetic[:SEED]",
+        help="visible stream: a video file, a folder of images, a camera index, rtsp://..., gst:PIPELINE or "
+        "synthetic[:SEED]",
     )
     source.add_argument("--thermal", metavar="URI", help="thermal stream, likewise")
     source.add_argument("--sequence", metavar="DIR", help="a VOT-style folder instead of the two streams")

@@ -33,6 +33,8 @@ from pipeline.sources.video import PictureConverter
 _JUMP_S = 5.0
 _WAIT_FOR_FIRST_S = 10.0
 _UNSTAMPED_AT_FIRST = 3
+# Pictures one after the other without times of their own; FFmpeg makes some up, 25 a second.
+_STAMPLESS = ("mpjpeg", "mjpeg")
 
 
 class Opener(Protocol):
@@ -211,6 +213,7 @@ class LiveSource(Closing):
         unstamped = 0
         suspect = False
         stream = container.streams.video[0]
+        stampless = container.format.name in _STAMPLESS
         for packet in container.demux(stream):
             if self._stop.is_set():
                 return
@@ -219,7 +222,7 @@ class LiveSource(Closing):
             for frame in decoded:
                 arrival_s = time.monotonic()
                 suspect = (suspect and not frame.key_frame) or damaged or frame.is_corrupt
-                stamp_s = frame.time
+                stamp_s = None if stampless else frame.time
                 if stamp_s is None:
                     # The first pictures may come without a stamp; some streams never have one.
                     unstamped += 1

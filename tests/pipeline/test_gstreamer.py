@@ -39,7 +39,8 @@ if "broken" in words:
 import av
 import numpy as np
 pipe = open(1, "wb", buffering=0)
-container = av.open(pipe, "w", format="matroska", options={{"flush_packets": "1", "live": "1", "cluster_time_limit": "20"}})
+options = {{"flush_packets": "1", "live": "1", "cluster_time_limit": "20"}}
+container = av.open(pipe, "w", format="matroska", options=options)
 stream = container.add_stream("ffv1" if "deep" in words else "libx264", rate=30)
 stream.width, stream.height = 160, 120
 stream.pix_fmt = "gray16le" if "deep" in words else "yuv420p"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import cv2
 import numpy as np
 import pytest
 
@@ -167,6 +170,84 @@ def test_a_full_inbox_drops_the_oldest_and_counts() -> None:
     assert time.monotonic() - begin_s < 2
 
 
+def test_frames_out_of_order_are_left_out() -> None:
+    server = RtspServer()
+    with server, open_camera(server) as source:
+        frames_until(source, lambda frame: frame.index >= 5)
+        server.faults.swap = 0.3
+        swapped = frames_until(source, lambda frame: frame.index >= 40)
+        server.faults.swap = 0.0
+        frames_until(source, lambda frame: not frame.suspect)
+    times = np.array([frame.time_s for frame in swapped])
+    assert np.all(np.diff(times) > 0)
+    # Where one of two that changed places is left out, the next step is two periods long.
+    assert np.diff(times).max() > 1.5 / 30
+    assert {frame.epoch for frame in swapped} == {0}
+
+
+def test_dropped_frames_leave_the_times_of_the_others_alone() -> None:
+    server = RtspServer()
+    server.faults.drop = 0.2
+    with server, open_camera(server) as source:
+        frames = frames_until(source, lambda frame: frame.index >= 60)
+        assert source.health().reconnects == 0
+    steps = np.diff([frame.time_s for frame in frames[20:]]) * 30
+    assert np.abs(steps - np.round(steps)).max() < 0.45
+    assert 1.1 < steps.mean() < 1.6
+
+
+class JpegCamera:
+    """A camera that serves motion JPEG over HTTP, as many do: pictures without any times."""
+
+    def __init__(self, fps: float) -> None:
+        camera = self
+        jpeg = cv2.imencode(".jpg", np.full((120, 160, 3), 90, np.uint8))[1].tobytes()
+        part = b"--next\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(jpeg), jpeg)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=next")
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    while camera.sending.is_set():
+                        self.wfile.write(part)
+                        time.sleep(1 / fps)
+
+            def log_message(self, *_: object) -> None: ...
+
+        self.sending = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://user:secret@127.0.0.1:{self._server.server_port}/video?key=secret"
+
+    def __enter__(self) -> JpegCamera:
+        self.sending.set()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sending.clear()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def test_motion_jpeg_over_http_has_the_times_of_its_arrival() -> None:
+    with (
+        JpegCamera(fps=12.0) as camera,
+        open_live(camera.url, role="visible", options=SourceOptions(), config=QUICK) as source,
+    ):
+        assert "secret" not in source.info.name
+        frames = frames_until(source, lambda frame: frame.index >= 30)
+        assert max(abs(frame.arrival_s - frame.time_s) for frame in frames) < 0.5
+        span_s = frames[-1].time_s - frames[0].time_s
+        assert span_s == pytest.approx(frames[-1].arrival_s - frames[0].arrival_s, abs=0.4)
+        camera.sending.clear()
+        wait_for(lambda: source.health().state is LiveState.RECONNECTING)
+        camera.sending.set()
+        frames_until(source, lambda frame: frame.epoch >= 1)
+
+
 # Pairs
 
 
@@ -195,6 +276,32 @@ def test_two_streams_pair_at_different_rates(fps: float) -> None:
     assert sum(pair.status is PairStatus.PAIRED for pair in settled) >= 0.95 * len(settled)
     assert max(abs(pair.dt_s) for pair in settled) <= 0.6 / fps + 1e-6
     assert all(b.time_s > a.time_s for a, b in itertools.pairwise(pairs))
+
+
+def test_pairs_survive_drops_jitter_and_frames_out_of_order() -> None:
+    with RtspServer() as first, RtspServer() as second, open_both(first, second) as stream:
+        for server in (first, second):
+            server.faults.drop, server.faults.swap, server.faults.jitter_s = 0.05, 0.05, 0.02
+        pairs = pairs_until(stream, lambda pair: pair.index >= 90)
+    settled = pairs[15:]
+    assert sum(pair.status is PairStatus.PAIRED for pair in settled) >= 0.6 * len(settled)
+    assert all(b.time_s > a.time_s for a, b in itertools.pairwise(pairs))
+
+
+def test_pairs_go_on_when_the_clock_of_one_camera_jumps() -> None:
+    with RtspServer() as first, RtspServer() as second, open_both(first, second) as stream:
+        pairs_until(stream, lambda pair: pair.index >= 20)
+        second.faults.clock_shift_s = -700.0
+        before = stream.live_stats.health["thermal"].epoch
+        paired = 0
+
+        def paired_again(pair: FramePair) -> bool:
+            nonlocal paired
+            paired += pair.status is PairStatus.PAIRED and stream.live_stats.health["thermal"].epoch > before
+            return paired >= 20
+
+        pairs = pairs_until(stream, paired_again)
+    assert abs(pairs[-1].dt_s) < 0.03
 
 
 @pytest.mark.parametrize("lost", ["visible", "thermal"])
