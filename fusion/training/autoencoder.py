@@ -20,7 +20,7 @@ from fusion.errors import InputError
 from fusion.nestfuse import LITE, NestFuse, NestFuseConfig, Unit, config_of_weights, rescale_features
 from fusion.training.config import FuserTrainingConfig
 from fusion.training.distillation import LESSONS_NAME, Lessons
-from fusion.training.images import GreyCrops, list_images, list_pairs, read_grey
+from fusion.training.images import GreyCrops, centre_crop, list_images, list_pairs, read_grey
 from fusion.training.losses import reconstruction_loss, structural_similarity
 from fusion.training.task import TaskReport
 from fusion.weight_store import find_weights
@@ -134,12 +134,10 @@ def _reconstruction_quality(
 ) -> dict[str, float]:
     errors, similarities = [], []
     for path in paths[:: max(1, len(paths) // _HELD_OUT_PICTURES)][:_HELD_OUT_PICTURES]:
-        grey = read_grey(path)
-        top, left = (max(0, (side - size_px) // 2) for side in grey.shape)
-        crop = grey[top : top + size_px, left : left + size_px]
+        crop = centre_crop(read_grey(path), size_px)
         if min(crop.shape) < 16:
             continue
-        image = torch.from_numpy(np.ascontiguousarray(crop))[None, None].float().to(device)
+        image = torch.from_numpy(crop)[None, None].float().to(device)
         output = module(image)[-1]
         errors.append(float((output - image).square().mean()))
         similarities.append(float(structural_similarity(output, image, 255.0)))

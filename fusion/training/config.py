@@ -21,12 +21,15 @@ class DecompositionWeights:
         detail: of the difference of the details, made large.
         reconstruction: of the error of both pictures.
         gradient: of the error of the visible picture's gradients.
+        balance: of the mean of base plus detail in units of their spread, squared; ours, for ``auif``. Without a mean,
+            the sum of two pictures' parts is no brighter than either, and neither is their average darker.
     """
 
     background: float = 1.0
     detail: float = 0.5
     reconstruction: float = 2.0
     gradient: float = 10.0
+    balance: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

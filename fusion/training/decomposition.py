@@ -8,6 +8,8 @@ Algorithm Unrolling", IEEE TCSVT 2021. Fusion has no part in the training.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,12 +20,17 @@ from fusion.auif import Auif, Layer, blur, laplace
 from fusion.auif_inference import collapsed_kernels
 from fusion.didfuse import DidFuse
 from fusion.training.config import FuserTrainingConfig
-from fusion.training.images import PairCrops, list_pairs, read_pair
+from fusion.training.images import PairCrops, centre_crop, list_pairs, read_pair
 from fusion.training.losses import decomposition_losses, pair_difference, structural_similarity
 from fusion.training.task import TaskReport
 
 _HELD_OUT_EVERY = 10
 _BATCH_STATISTICS_SHARE = 0.7
+_STATISTICS_PAIRS = 40
+_AUIF_REMARK = (
+    "\n{:g} * (mean / spread)^2 of base + detail was added to the loss. When written, the decoder's batch norm took\n"
+    "the statistics of fused parts (mode sum) of {} training pairs."
+)
 
 
 class AuifReconstruction(nn.Module):
@@ -92,28 +99,41 @@ class DecompositionTask:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"):
             parts = module(pictures)
         output, background, detail = (part.float() for part in parts)
-        return decomposition_losses(pictures, output, background, detail, config.decomposition, config.structure_weight)
+        losses = decomposition_losses(
+            pictures, output, background, detail, config.decomposition, config.structure_weight
+        )
+        if config.method == "auif":
+            variance, mean = torch.var_mean(background + detail)
+            losses["balance"] = mean.square() / variance
+            losses["loss"] = losses["loss"] + config.decomposition.balance * losses["balance"]
+        return losses
 
     def finish(self, device: torch.device) -> TaskReport:
         """Reconstruct pairs that were left out."""
         config, weights = self._config, self._config.decomposition
         self._module.eval()
+        quality = self._quality(device)
+        if isinstance(self._module, AuifReconstruction):
+            every = max(1, len(self._training) // _STATISTICS_PAIRS)
+            adopt_fused_statistics(self._module.network, self._training[::every][:_STATISTICS_PAIRS])
         return TaskReport(
             data=f"{len(self._training)} registered pairs",
             goal=f"""Decomposition without fusion; loss = {weights.background:g} * tanh(difference of backgrounds)
 - {weights.detail:g} * tanh(difference of details) + {weights.reconstruction:g} * reconstruction of both pictures
 (mean squared error + {config.structure_weight:g} * (1 - SSIM)) + {weights.gradient:g} * gradient error of the visible
 picture, all on 0..1.""",
-            remarks=f"The batch norms keep their statistics after {_BATCH_STATISTICS_SHARE:.0%} of the steps.",
-            held_out=f"Reconstruction of held-out pairs (every {_HELD_OUT_EVERY}th, left out of training)",
-            quality=self._quality(device),
+            remarks=f"The batch norms keep their statistics after {_BATCH_STATISTICS_SHARE:.0%} of the steps."
+            + (_AUIF_REMARK.format(weights.balance, _STATISTICS_PAIRS) if config.method == "auif" else ""),
+            held_out=f"Held-out pairs (every {_HELD_OUT_EVERY}th, left out of training; centre crops), reconstructed",
+            quality=quality,
         )
 
     @torch.no_grad()
-    def _quality(self, device: torch.device) -> dict[str, float]:
+    def _quality(self, device: torch.device, size_px: int = 160) -> dict[str, float]:
         errors, similarities, near, apart = [], [], [], []
         for pair in self._held_out or self._training:
-            pictures = torch.from_numpy(read_pair(pair))[:, None].to(device, torch.float32) / 255
+            crop = centre_crop(read_pair(pair), size_px)
+            pictures = torch.from_numpy(crop)[:, None].to(device, torch.float32) / 255
             output, background, detail = self._module(pictures)
             errors.append(float((output - pictures).square().mean()))
             similarities.append(float(structural_similarity(output, pictures, 1.0)))
@@ -143,6 +163,29 @@ def initial_module(config: FuserTrainingConfig) -> AuifReconstruction | DidFuseR
     with torch.no_grad():
         convolution.weight.zero_()[0, 0, 1, 1] = 1
     return AuifReconstruction(network)
+
+
+@torch.no_grad()
+def adopt_fused_statistics(network: Auif, pairs: Sequence[tuple[Path, Path]]) -> None:
+    """Normalise in the decoder what it decodes when it fuses: the sums of two pictures' parts.
+
+    It learned on the parts of one picture. The sum of two spreads wider, which would drive the sigmoid into black and
+    white; mean and variance over these pairs replace those of the training. Reconstruction loses contrast by it.
+    """
+    norm, moments = network.decoder[2], []
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    convolved = network.decoder[:2]
+    device = norm.running_mean.device
+    for pair in pairs:
+        pictures = torch.from_numpy(read_pair(pair))[:, None].to(device, torch.float32) / 255
+        _, base, detail = AuifReconstruction(network)(pictures)
+        levels = convolved((base + detail).sum(0, keepdim=True))
+        moments.append(torch.stack([levels.mean(), levels.square().mean()]))
+    mean, square = torch.stack(moments).mean(0)
+    norm.running_mean.fill_(mean)
+    norm.running_var.fill_(square - mean**2)
 
 
 def _collapsed(layer: nn.Module, x: Tensor, image: Tensor) -> Tensor:

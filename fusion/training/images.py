@@ -107,6 +107,12 @@ class GreyCrops:
         return torch.from_numpy(np.stack(crops))[:, None].float()
 
 
+def centre_crop(pictures: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The square of at most ``size`` in the middle of pictures (..., H, W)."""
+    top, left = (max(0, (side - size) // 2) for side in pictures.shape[-2:])
+    return np.ascontiguousarray(pictures[..., top : top + size, left : left + size])
+
+
 class PairCrops:
     """Random square crops of pairs, alike in both pictures; decoded pairs are kept as far as memory allows.
 

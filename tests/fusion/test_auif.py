@@ -16,6 +16,7 @@ from fusion.auif import Auif, CombinationName, Layer, blur, laplace, load_auif
 from fusion.auif_inference import AuifMethod, collapse, collapse_layer
 from fusion.checkpoints import read_merged_state_dict
 from fusion.errors import InputError
+from fusion.weight_store import shipped_weights
 
 GOLDEN_MODES: dict[str, CombinationName] = {"Sum": "sum", "Average": "average", "l1_norm": "l1"}
 
@@ -77,12 +78,22 @@ def test_collapsed_form_equals_the_published_pictures(official: Auif, reference:
     assert np.abs(picture - golden["tno2.Sum.u8"]).max() <= 1
 
 
-@torch.no_grad()
 def test_collapsed_form_equals_the_plain_one_with_official_weights(official: Auif) -> None:
+    assert_collapses_exactly(official)
+
+
+def test_collapsed_form_equals_the_plain_one_with_shipped_weights() -> None:
+    path = shipped_weights("auif")
+    assert path is not None
+    assert_collapses_exactly(load_auif(read_merged_state_dict(path), str(path)))
+
+
+@torch.no_grad()
+def assert_collapses_exactly(network: Auif) -> None:
     first, second = plane(61, 83, 0), plane(61, 83, 1)
     for mode in get_args(CombinationName):
-        plain = official.fuse(as_tensor(first), as_tensor(second), mode)[0, 0].numpy()
-        assert np.abs(collapse(official, mode).fuse_planes(first, second) - plain).max() <= 1e-5
+        plain = network.fuse(as_tensor(first), as_tensor(second), mode)[0, 0].numpy()
+        assert np.abs(collapse(network, mode).fuse_planes(first, second) - plain).max() <= 1e-5
 
 
 @settings(deadline=None, max_examples=15)

@@ -18,8 +18,8 @@ from fusion.errors import InputError
 from fusion.factory import build_fuser
 from fusion.training import FuserTrainingConfig, train_fuser
 from fusion.training.config import DecompositionWeights
-from fusion.training.decomposition import AuifReconstruction
-from fusion.training.images import PairCrops, list_pairs, read_grey
+from fusion.training.decomposition import AuifReconstruction, adopt_fused_statistics
+from fusion.training.images import PairCrops, list_pairs, read_grey, read_pair
 from fusion.training.losses import decomposition_losses
 from fusion.training.state import save_training_state
 
@@ -108,7 +108,8 @@ def test_a_run_learns_and_its_weights_fuse(method: Literal["auif", "didfuse"], s
         f"{method}.safetensors",
     }
     header, *rows = (out / "loss.csv").read_text().splitlines()
-    assert header == "step,loss,pixel_mse,one_minus_ssim,background,detail,gradient,seconds"
+    balance = "balance," if method == "auif" else ""
+    assert header == f"step,loss,pixel_mse,one_minus_ssim,background,detail,gradient,{balance}seconds"
     losses = {int(row.split(",")[0]): float(row.split(",")[1]) for row in rows}
     assert losses[14] < losses[10]  # means since the row before; from 14 on with the statistics of inference
     assert all(value.isfinite().all() for value in read_state_dict(out / f"{method}.safetensors").values())
@@ -140,6 +141,21 @@ def test_an_interrupted_run_resumes_to_the_very_same_weights(
     changed = config(stills, broken, method=method, decomposition=DecompositionWeights(detail=0.25), resume=True)
     with pytest.raises(InputError, match="another decomposition"):
         train_fuser(changed)
+
+
+@torch.no_grad()
+def test_fused_parts_become_the_norm_of_the_decoder(stills: Path) -> None:
+    torch.manual_seed(2)
+    network, pairs = Auif().eval(), list_pairs([stills], "auif")
+    adopt_fused_statistics(network, pairs)
+    normalised = []
+    for pair in pairs:
+        thermal, visible = torch.from_numpy(read_pair(pair))[:, None, None].float() / 255
+        parts = zip(network.encode(thermal), network.encode(visible), strict=True)
+        normalised.append(network.decoder[:3](sum(one + other for one, other in parts)))
+    variance, mean = torch.var_mean(torch.stack(normalised), correction=0)
+    assert float(mean) == pytest.approx(0, abs=1e-3)
+    assert float(variance) == pytest.approx(1, rel=0.05)
 
 
 def test_crops_of_a_pair_are_of_one_place(stills: Path) -> None:

@@ -122,14 +122,13 @@ def test_unknown_names_are_refused(nestfuse_file: Path, tmp_path: Path, monkeypa
         ({"name": "average", "range_name": "wide"}, "--range wide"),
         ({"name": "average", "mode": "l1"}, "average has no modes; auif"),
         ({"name": "auif", "mode": "max"}, "auif has sum, average, l1"),
-        ({"name": "didfuse"}, "weights import FILE --as didfuse.*DIDFuse"),
         ({"name": "densefuse-l1"}, "weights import FILE --as densefuse.*densefuse_gray.model"),
         ({"name": "ifcnn", "mode": "sum"}, "weights import FILE --as ifcnn-sum.*IFCNN-SUM.pth"),
         ({"name": "average", "engine": "onyx"}, "--engine onyx"),
         ({"name": "average", "device": "tpu"}, "--device tpu"),
         ({"name": "average", "pooling": "mean"}, "--pooling mean"),
         ({"name": "average", "weights": nestfuse_file}, "has none"),
-        ({"name": "auif"}, "weights import FILE --as auif"),
+        ({"name": "ifcnn"}, "weights import FILE --as ifcnn.*weights fetch ifcnn"),
         ({"name": "nestfuse", "weights": tmp_path / "none.pt"}, "no such file"),
         ({"name": "auif", "weights": nestfuse_file}, "do not fit Auif"),
     ):
@@ -161,3 +160,16 @@ def test_a_mode_is_the_method_of_that_name(auif_file: Path) -> None:
     assert np.array_equal(fused["l1"], build_fuser("auif-l1", weights=auif_file, range_name="fixed")(*pair))
     assert np.array_equal(fused["sum"], build_fuser("auif", weights=auif_file, range_name="fixed")(*pair))
     assert not np.array_equal(fused["sum"], fused["average"])
+
+
+@pytest.mark.parametrize("method", ["auif", "didfuse"])
+def test_shipped_weights_fuse_in_every_mode(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an import: what either picture shows is seen in the fused one, darker where both are darker."""
+    monkeypatch.setenv("RGBT_STREAM_WEIGHTS", str(tmp_path))
+    visible, thermal = np.full((48, 64), 110, np.uint8), np.full((48, 64), 90, np.uint8)
+    visible[8:20, 8:28], thermal[28:40, 36:56] = 190, 200
+    for mode in FUSION_MODES[method]:
+        levels = build_fuser(method, mode=mode, range_name="fixed")(visible, thermal)[..., 0].astype(int)
+        ground, seen, warm = (int(np.median(part)) for part in (levels[:6], levels[10:18, 10:26], levels[30:38, 38:54]))
+        assert seen > ground + 10, mode
+        assert warm > ground + 10, mode

@@ -71,8 +71,8 @@ def test_a_mode_changes_the_picture_and_its_weights_are_asked_for(
     assert not np.array_equal(load(tmp_path / "sum.png"), load(tmp_path / "l1.png"))
     assert fuse(*pair, tmp_path / "max.png", *didfuse, "--mode", "max") == 2
     assert "didfuse has sum, average, l1" in capsys.readouterr().err
-    assert fuse(*pair, tmp_path / "none.png", *didfuse[:2], "--mode", "l1") == 2
-    assert "weights import FILE --as didfuse" in capsys.readouterr().err
+    assert fuse(*pair, tmp_path / "none.png", "--method", "densefuse", "--mode", "l1") == 2
+    assert "weights import FILE --as densefuse" in capsys.readouterr().err
 
 
 def test_gray_can_be_asked_for(tmp_path: Path) -> None:
