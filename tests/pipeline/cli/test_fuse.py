@@ -82,6 +82,17 @@ def test_gray_can_be_asked_for(tmp_path: Path) -> None:
     assert fused.ndim == 2 or np.ptp(fused.astype(int), axis=2).max() == 0
 
 
+def test_strips_give_the_same_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    visible, thermal = save(tmp_path / "v.png", VISIBLE), save(tmp_path / "t.png", THERMAL)
+    whole, strips = tmp_path / "whole.png", tmp_path / "strips.png"
+    more = ("--method", "nestfuse-lite", "--pooling", "max")
+    assert fuse(visible, thermal, whole, *more) == 0
+    assert fuse(visible, thermal, strips, *more, "--strip-pixels", "1000") == 0
+    assert np.abs(load(whole).astype(int) - load(strips)).max() <= 1
+    assert fuse(visible, thermal, strips, *more, "--strip-pixels", "0") == 2
+    assert "--strip-pixels 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("visible", [VISIBLE, cv2.cvtColor(VISIBLE, cv2.COLOR_BGR2GRAY)], ids=["colour", "grey"])
 def test_tint_colours_what_is_warm(tmp_path: Path, visible: NDArray[Any]) -> None:
     thermal = np.zeros_like(THERMAL)
