@@ -49,6 +49,7 @@ class InteractiveProcessor(PairProcessor):
         build_fuser: makes the fuser of a choice, called in a thread of its own; None: the fusion is fixed.
         rebuild: makes a pair anew after a change of its registration; None: it never changes.
         policy: as for `PairProcessor`.
+        side_by_side: as for `PairProcessor`.
     """
 
     def __init__(
@@ -64,8 +65,11 @@ class InteractiveProcessor(PairProcessor):
         build_fuser: Callable[[FusionChoice], Fuser] | None = None,
         rebuild: Callable[[FramePair], FramePair] | None = None,
         policy: DegradePolicy | None = None,
+        side_by_side: bool = False,
     ) -> None:
-        super().__init__(fuser=fuser, tracker=tracker, boxes=boxes, modality=modality, policy=policy)
+        super().__init__(
+            fuser=fuser, tracker=tracker, boxes=boxes, modality=modality, policy=policy, side_by_side=side_by_side
+        )
         self._control = control
         self._shelf = shelf
         self._stop = stop

@@ -128,7 +128,14 @@ def record_stream(
         boxes, modality = targets.boxes, settings.tracking.modality
         policy = DegradePolicy(settings.degrade, LevelReport(settings.degrade.every, Messages(say, page)))
         if page is None:
-            processor = PairProcessor(fuser=fuser, tracker=tracker, boxes=boxes, modality=modality, policy=policy)
+            processor = PairProcessor(
+                fuser=fuser,
+                tracker=tracker,
+                boxes=boxes,
+                modality=modality,
+                policy=policy,
+                side_by_side=settings.runs_live,
+            )
         else:
             processor = page.processor(
                 fuser=fuser,
@@ -138,6 +145,7 @@ def record_stream(
                 stop=stop,
                 build_fuser=lambda choice: build_fuser_of(settings, choice.method, choice.pooling, size_wh),
                 policy=policy,
+                side_by_side=settings.runs_live,
             )
         return _run(settings, pairs, processor, targets, folder, stop, say, _Watchers(telemetry, page, window))
 

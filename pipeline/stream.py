@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -53,6 +54,7 @@ class PairProcessor:
         boxes: the targets in the first pair, numbered from 1, in pixels of the visible picture.
         modality: which picture is shown when ``fuser`` is None.
         policy: says how far to degrade a `DegradingFuser`; None never does.
+        side_by_side: track in a thread of its own while fusing, for neither needs the other; the results are the same.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class PairProcessor:
         boxes: Sequence[Box] = (),
         modality: Modality = Modality.FUSED,
         policy: DegradePolicy | None = None,
+        side_by_side: bool = False,
     ) -> None:
         self._fuser = fuser
         self._tracker = tracker
@@ -71,6 +74,7 @@ class PairProcessor:
         self._policy = policy
         self._states: dict[int, TrackState] = {}
         self._started = False
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="track") if side_by_side and tracker else None
 
     def process(self, pair: FramePair, decode_ms: float = 0.0, dropped: int = 0) -> StreamResult:
         """Fuse and track one pair.
@@ -78,15 +82,15 @@ class PairProcessor:
         Raises:
             InputError: in the first pair, a box does not lie in the picture.
         """
+        tracking = None if self._beside is None else self._beside.submit(self._track, pair)
         begin_s = time.perf_counter()
-        fused_bgr = self._fuse(pair)
-        fused_s = time.perf_counter()
-        self._track(pair)
-        stage_ms = {
-            "decode": decode_ms,
-            "fuse": (fused_s - begin_s) * 1e3,
-            "track": (time.perf_counter() - fused_s) * 1e3,
-        }
+        try:
+            fused_bgr = self._fuse(pair)
+        finally:
+            # Also where fusing fails: nothing may go on in the background.
+            fuse_ms = (time.perf_counter() - begin_s) * 1e3
+            track_ms = self._track(pair) if tracking is None else tracking.result()
+        stage_ms = {"decode": decode_ms, "fuse": fuse_ms, "track": track_ms}
         return StreamResult(
             pair=pair,
             fused_bgr=fused_bgr,
@@ -120,17 +124,22 @@ class PairProcessor:
             return pair.visible_bgr
         return self._fuser(pair.visible_bgr, pair.thermal)
 
-    def _track(self, pair: FramePair) -> None:
-        if self._tracker is None:
-            return
+    def _track(self, pair: FramePair) -> float:
+        """Follow the targets; returns the time it took, in milliseconds."""
+        begin_s = time.perf_counter()
+        if self._tracker is not None:
+            self._follow(self._tracker, pair)
+        return (time.perf_counter() - begin_s) * 1e3
+
+    def _follow(self, tracker: Tracker, pair: FramePair) -> None:
         if not self._started:
             height, width = pair.visible_bgr.shape[:2]
             for number, box in enumerate(self._boxes, start=1):
                 check_box(box, width, height)
-                self._states[number] = self._tracker.init(pair, box)
+                self._states[number] = tracker.init(pair, box)
             self._started = True
         elif self._states:
-            updated = self._tracker.update_all(list(self._states.values()), pair)
+            updated = tracker.update_all(list(self._states.values()), pair)
             targets = list(self._states)
             self._states = {
                 target: replace(state, near=tuple(targets[other] for other in state.near)) if state.near else state

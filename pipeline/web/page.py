@@ -98,6 +98,7 @@ class LivePage:
         stop: threading.Event,
         build_fuser: Callable[[FusionChoice], Fuser],
         policy: DegradePolicy | None = None,
+        side_by_side: bool = False,
     ) -> InteractiveProcessor:
         """The processor that obeys the page."""
         return InteractiveProcessor(
@@ -111,6 +112,7 @@ class LivePage:
             build_fuser=build_fuser,
             rebuild=self._rebuild,
             policy=policy,
+            side_by_side=side_by_side,
         )
 
     def close(self) -> None:

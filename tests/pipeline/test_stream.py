@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from pipeline.stream import PairProcessor, run_stream
 from pipeline.telemetry import Telemetry
 from tests.pipeline.doubles import IdentityTracker, make_pair, make_pairs
 from trackers.box import Box
-from trackers.state import Modality
+from trackers.state import ImagePair, Modality, TrackState
 
 
 class Collector:
@@ -351,3 +351,46 @@ def test_the_pair_after_a_pause_is_the_newest() -> None:
     statistics = run(pairs(), Pausing(fuser=None, tracker=None), sink, live=True)
     assert [result.pair.index for result in sink.results] == [0, 49]
     assert statistics.dropped == 48
+
+
+def test_side_by_side_tracks_while_it_fuses_with_the_same_results() -> None:
+    # Each waits for the other to have begun: one after the other they would never get past this.
+    meeting = threading.Barrier(2, timeout=20)
+
+    class MeetingFuser:
+        def __call__(self, visible_bgr: np.ndarray, thermal: np.ndarray) -> np.ndarray:
+            meeting.wait()
+            return mean_fuser(visible_bgr, thermal)
+
+        def reset(self) -> None: ...
+
+    class MeetingTracker(IdentityTracker):
+        def init(self, pair: ImagePair, box: Box) -> TrackState:
+            meeting.wait()
+            return super().init(pair, box)
+
+        def update_all(self, states: Sequence[TrackState], pair: ImagePair) -> list[TrackState]:
+            meeting.wait()
+            return super().update_all(states, pair)
+
+    boxes = (Box(1, 2, 10, 12),)
+    beside = PairProcessor(fuser=MeetingFuser(), tracker=MeetingTracker(), boxes=boxes, side_by_side=True)
+    together = [beside.process(pair) for pair in make_pairs(5)]
+    alone = processor(*boxes)
+    for result, pair in zip(together, make_pairs(5), strict=True):
+        expected = alone.process(pair)
+        assert np.array_equal(result.fused_bgr, expected.fused_bgr)
+        assert result.states == expected.states
+        assert set(result.stage_ms) == {"decode", "fuse", "track"}
+
+
+def test_side_by_side_a_failure_of_either_comes_out() -> None:
+    wrong = PairProcessor(
+        fuser=mean_fuser_with_reset(), tracker=IdentityTracker(), boxes=(Box(900, 1, 5, 5),), side_by_side=True
+    )
+    with pytest.raises(InputError, match="--box"):
+        wrong.process(make_pair(0))
+    broken = processor(fail_at=0)
+    broken = PairProcessor(fuser=broken._fuser, tracker=IdentityTracker(), side_by_side=True)
+    with pytest.raises(RunError, match="fuser broke"):
+        broken.process(make_pair(0))
