@@ -113,19 +113,30 @@ def fuse_features(
     features = _checked(features)
     if len(features) == 1:
         return features[0]
-    weights: Tensor
     match strategy.spatial, strategy.channel:
         case "none", _:
-            weights = _channel_weights(features, strategy, pooled)
+            parts = [_channel_weights(features, strategy, pooled)]
         case _, "none":
-            weights = spatial_weights(features, strategy)
+            parts = [spatial_weights(features, strategy)]
         case _:
-            # Both parts weigh the same features, so their weights are averaged instead of two fused tensors.
-            weights = (spatial_weights(features, strategy) + _channel_weights(features, strategy, pooled)) / 2
-    fused = features[0] * weights[0]
-    for feature, weight in zip(features[1:], weights[1:], strict=True):
-        fused = fused + feature * weight
+            parts = [spatial_weights(features, strategy) / 2, _channel_weights(features, strategy, pooled) / 2]
+    # One term after the other, in place: the sum of both weights would be as large as the features, and in another
+    # memory layout than channels-last ones.
+    terms = [term for part in parts for term in zip(features, part, strict=True)]
+    fused: Tensor = terms[0][0] * terms[0][1]
+    for feature, weight in terms[1:]:
+        fused.addcmul_(feature, weight)
     return fused
+
+
+def pool_rectified(features: Tensor, strategy: AttentionStrategy) -> Tensor | None:
+    """The values (K, 1, C, 1, 1) that :func:`fuse_features` pools of the features (K, C, H, W) of K pictures.
+
+    For features that follow a ReLU, whose magnitudes need not be taken. None: the strategy has no channel part.
+    """
+    if strategy.channel == "none":
+        return None
+    return pool_channels(features, strategy.pooling, strategy.epsilon)[:, None]
 
 
 def spatial_weights(features: Sequence[Tensor] | Tensor, strategy: AttentionStrategy = NESTFUSE) -> Tensor:

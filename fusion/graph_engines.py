@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -17,6 +18,9 @@ GraphEngineName = Literal["onnx", "openvino"]
 PrecisionName = Literal["float32", "bfloat16"]
 
 Planes = NDArray[np.float32]
+
+# A video has one size; the strips of a large picture have up to three.
+_KEPT_SIZES = 4
 
 
 class RunningGraph(Protocol):
@@ -53,11 +57,17 @@ class GraphEngine:
         Raises:
             InputError: the engine is not installed, or cannot use the device.
         """
-        return start_graph(onnx, self.name, self.device, self.last_precision if last else "float32")
+        precision = self.last_precision if last else "float32"
+        return start_graph(onnx, self.name, self.device, precision, fixed_sizes=True)
 
 
 def start_graph(
-    onnx: bytes, engine: GraphEngineName, device: torch.device, precision: PrecisionName = "float32"
+    onnx: bytes,
+    engine: GraphEngineName,
+    device: torch.device,
+    precision: PrecisionName = "float32",
+    *,
+    fixed_sizes: bool = False,
 ) -> RunningGraph:
     """Make a graph ready to run, on as many threads as PyTorch uses.
 
@@ -66,6 +76,7 @@ def start_graph(
         engine: what runs it.
         device: where; OpenVINO runs on the CPU alone.
         precision: of the arithmetic; onnxruntime has float32 alone.
+        fixed_sizes: make a form of the graph for each size of input, as it comes, where the engine is then faster.
 
     Raises:
         InputError: the engine is not installed, or cannot use the device.
@@ -74,7 +85,7 @@ def start_graph(
         case "onnx":
             return _OnnxRuntimeGraph(onnx, device)
         case "openvino":
-            return _OpenVinoGraph(onnx, device, precision)
+            return _OpenVinoGraph(onnx, device, precision, fixed_sizes=fixed_sizes)
 
 
 class _OnnxRuntimeGraph:
@@ -101,25 +112,36 @@ class _OnnxRuntimeGraph:
 
 
 class _OpenVinoGraph:
-    def __init__(self, onnx: bytes, device: torch.device, precision: PrecisionName) -> None:
+    def __init__(self, onnx: bytes, device: torch.device, precision: PrecisionName, *, fixed_sizes: bool) -> None:
         openvino = _package("openvino", "pip install 'rgbt-stream[openvino]'")
         if device.type != "cpu":
             raise InputError(f"--engine openvino --device {device}: OpenVINO runs on the CPU here; choose --device cpu")
-        core = openvino.Core()
-        compiled = core.compile_model(
-            core.read_model(onnx),
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
-                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-                "PERFORMANCE_HINT": "LATENCY",
-            },
-        )
-        self._request = compiled.create_infer_request()
+        self._core = openvino.Core()
+        self._model = self._core.read_model(onnx)
+        self._options = {
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        self._fixed_sizes = fixed_sizes
+        self._requests: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
 
     def __call__(self, *inputs: Planes) -> Sequence[Planes]:
-        results = self._request.infer(list(inputs), share_inputs=True, share_outputs=True)
+        key = tuple(plane.shape for plane in inputs) if self._fixed_sizes else ()
+        request = self._requests.get(key) or self._start(key)
+        self._requests.move_to_end(key)
+        results = request.infer(list(inputs), share_inputs=True, share_outputs=True)
         return [results[index] for index in range(len(results))]
+
+    def _start(self, sizes: tuple[tuple[int, ...], ...]) -> Any:
+        model = self._model.clone()
+        if sizes:
+            model.reshape({index: list(size) for index, size in enumerate(sizes)})
+        request = self._core.compile_model(model, "CPU", self._options).create_infer_request()
+        self._requests[sizes] = request
+        if len(self._requests) > _KEPT_SIZES:
+            self._requests.popitem(last=False)
+        return request
 
 
 def _package(name: str, remedy: str) -> Any:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusion.attention import AttentionStrategy, fuse_features
+from fusion.attention import AttentionStrategy, fuse_features, pool_rectified
 from fusion.errors import InputError
 from fusion.nestfuse import MINIMUM_SIZE_PX, Block, NestFuse, Unit
 from fusion.nestfuse_inference import fine_channels, phase_kernels
@@ -226,7 +226,8 @@ class FrontGraph(nn.Module):
     def forward(self, infrared: Tensor, visible: Tensor) -> list[Tensor]:
         """Fused features (1, C, H, W), finest first."""
         scales = self.encoder(infrared, visible)
-        return [fuse_features([scale[:1], scale[1:]], self._strategy) for scale in scales]
+        strategy = self._strategy
+        return [fuse_features([scale[:1], scale[1:]], strategy, pool_rectified(scale, strategy)) for scale in scales]
 
 
 class NestFuseGraph(nn.Module):

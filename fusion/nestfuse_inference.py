@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusion.attention import AttentionStrategy, fuse_features
+from fusion.attention import AttentionStrategy, fuse_features, pool_rectified
 from fusion.nestfuse import MINIMUM_SIZE_PX, Block, NestFuse, Unit
 
 
@@ -99,7 +99,10 @@ class NestFuseMethod:
     @torch.inference_mode()
     def fuse(self, images: Tensor) -> Tensor:
         """Fuse the K pictures (K, 1, H, W) in 0..255 into one (1, 1, H, W) float32."""
-        fused = [fuse_features(scale.chunk(len(scale)), self._strategy) for scale in self.encode(images)]
+        fused = [
+            fuse_features(scale.chunk(len(scale)), self._strategy, pool_rectified(scale, self._strategy))
+            for scale in self.encode(images)
+        ]
         return self.decode(fused)
 
     @property
