@@ -186,3 +186,23 @@ def test_the_page_fits_a_phone(tmp_path: Path) -> None:
         keep_screenshot(driver, "phone-end")
         # The first answer asks for the token (401), which the browser notes.
         assert all("401" in text for text in complaints(driver))
+
+
+def test_where_websockets_do_not_get_through_pictures_and_commands_do(tmp_path: Path) -> None:
+    with Rig(tmp_path, sources=SOURCES) as rig, browser() as driver:
+        broken = """window.WebSocket = class {
+            static OPEN = 1;
+            readyState = 3;
+            constructor() { setTimeout(() => this.onclose({ code: 1006 }), 5); }
+        };"""
+        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": broken})
+        driver.get(rig.server.url)
+        picture = "const i = document.getElementById('fallback'); return i.hidden ? 0 : i.naturalWidth"
+        wait_until(lambda: driver.execute_script(picture) == 320)
+        driver.find_element(By.CSS_SELECTOR, "[data-view=side]").click()
+        wait_until(lambda: driver.execute_script(picture) == 640)
+        driver.find_element(By.ID, "pause").click()
+        wait_until(lambda: rig.control.state.paused)
+        wait_until(lambda: driver.find_element(By.ID, "pause").get_attribute("aria-pressed") == "true")
+        assert not driver.find_element(By.ID, "veil").is_displayed()
+        assert complaints(driver) == []
