@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -137,11 +138,18 @@ def queued_files(
     log: TelemetryLogSink | None,
     statistics: RunStatistics,
     on_drop: Callable[[int], None],
+    *,
+    lines_waiting: int = _LINES_WAITING,
 ) -> list[Sink]:
     """The files of a live run, each with a queue and a thread of its own.
 
-    Pictures are large, so few may wait; lines of results are small, and hours of them may.
+    Pictures are large, so few may wait and those beyond are left out. Lines of results are small: ten minutes of them
+    may wait, and none is left out; where even that is not enough the disk counts as broken.
     """
+
+    def lines_lost(_count: int) -> None:
+        raise OSError(errno.EIO, "the disk has taken no results for minutes", str(results.path))
+
     queued: list[Sink] = [
         QueuedSink(
             lambda result: result,
@@ -152,7 +160,9 @@ def queued_files(
             on_stored=lambda duration_ms: statistics.add_stage("video", duration_ms),
             name="video",
         ),
-        QueuedSink(ResultRecord.of, results.append, results.close, capacity=_LINES_WAITING, name="lines"),
+        QueuedSink(
+            ResultRecord.of, results.append, results.close, capacity=lines_waiting, on_drop=lines_lost, name="lines"
+        ),
     ]
     if log is not None:
         # The result says nothing to the log but that there is one.

@@ -47,7 +47,7 @@ class ResultsWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         self._length = 0
         self._places: deque[tuple[int, int]] = deque(maxlen=_AMENDABLE)
@@ -59,7 +59,7 @@ class ResultsWriter:
     def append(self, record: ResultRecord) -> None:
         """The same for what is to be written of a result."""
         if self._descriptor is None:
-            raise ValueError(f"{self._path} is closed")
+            raise ValueError(f"{self.path} is closed")
         if record.backdated:
             self._amend(self._descriptor, record.backdated)
         self._places.append((record.index, self._length))
@@ -102,7 +102,7 @@ class ResultsWriter:
             os.ftruncate(descriptor, begin)
             if instead:
                 os.pwrite(descriptor, instead, begin)
-            error.filename = str(self._path)
+            error.filename = str(self.path)
             raise
         self._length = begin + len(data)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from pipeline.frames import FramePair
+from pipeline.frames import FramePair, StreamResult
 from trackers.box import Box
 from trackers.state import ImagePair, TrackState, TrackStatus
 
@@ -38,3 +38,19 @@ def make_pair(index: int, *, width: int = 64, height: int = 48, seed: int = 0) -
 def make_pairs(count: int, *, width: int = 64, height: int = 48) -> Iterator[FramePair]:
     for index in range(count):
         yield make_pair(index, width=width, height=height)
+
+
+class Collector:
+    """A sink that keeps results, on a disk that is full at one of them where asked."""
+
+    def __init__(self, *, fail_at: int | None = None) -> None:
+        self.results: list[StreamResult] = []
+        self._fail_at = fail_at
+
+    def write(self, result: StreamResult) -> None:
+        if result.pair.index == self._fail_at:
+            raise OSError(28, "No space left on device")
+        self.results.append(result)
+
+    def close(self) -> None:
+        pass

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,30 +12,12 @@ from fusion.ranges import build_range
 from pipeline.frames import FramePair, StreamResult
 from pipeline.handover import Handover, HandoverClosed
 from pipeline.progress import Progress
-from pipeline.run_outputs import DroppedPictures, Messages, queued_files
 from pipeline.sinks import Sink
-from pipeline.sinks.queued import QueuedSink
-from pipeline.sinks.results import ResultsWriter
 from pipeline.sinks.summary import RunStatistics
 from pipeline.stream import PairProcessor, run_stream
-from pipeline.telemetry import Telemetry
-from tests.pipeline.doubles import IdentityTracker, make_pair, make_pairs
+from tests.pipeline.doubles import Collector, IdentityTracker, make_pair, make_pairs
 from trackers.box import Box
 from trackers.state import ImagePair, Modality, TrackState
-
-
-class Collector:
-    def __init__(self, *, fail_at: int | None = None) -> None:
-        self.results: list[StreamResult] = []
-        self._fail_at = fail_at
-
-    def write(self, result: StreamResult) -> None:
-        if result.pair.index == self._fail_at:
-            raise OSError(28, "No space left on device")
-        self.results.append(result)
-
-    def close(self) -> None:
-        pass
 
 
 def run(
@@ -232,97 +212,6 @@ def test_latest_wins_keeps_the_newest() -> None:
     handover.finish()
     assert list(handover.drain()) == [4]
     assert handover.dropped == 4
-
-
-def test_a_disk_that_stands_still_costs_a_live_run_pictures_of_the_video_and_nothing_else(tmp_path: Path) -> None:
-    stuck, release = threading.Event(), threading.Event()
-
-    class StuckVideo(Collector):
-        """Takes the first picture and then waits, as a write to a disk that does not answer does."""
-
-        def write(self, result: StreamResult) -> None:
-            super().write(result)
-            stuck.set()
-            release.wait(20)
-
-    class Release(Collector):
-        """Sees the last result pass while the disk still stands still."""
-
-        def write(self, result: StreamResult) -> None:
-            super().write(result)
-            if result.pair.index == 59:
-                release.set()
-
-    def pairs() -> Iterator[FramePair]:
-        yield make_pair(0)
-        stuck.wait(20)
-        for index in range(1, 60):
-            processed.wait(20)
-            processed.clear()
-            yield make_pair(index)
-
-    processed = threading.Event()
-
-    class Signalling(PairProcessor):
-        def process(self, pair: FramePair, decode_ms: float = 0.0, dropped: int = 0) -> StreamResult:
-            result = super().process(pair, decode_ms, dropped)
-            processed.set()
-            return result
-
-    telemetry = Telemetry()
-    statistics = RunStatistics(telemetry=telemetry)
-    said: list[str] = []
-    video, witness = StuckVideo(), Release()
-    results = ResultsWriter(tmp_path / "results.jsonl")
-    files = queued_files(video, results, None, statistics, DroppedPictures(statistics, Messages(said.append)))
-    with Progress("pairs", quiet=True) as progress:
-        run_stream(
-            pairs(),
-            Signalling(fuser=mean_fuser_with_reset(), tracker=None),
-            [*files, witness],
-            statistics=statistics,
-            stop=threading.Event(),
-            progress=progress,
-            live=True,
-        )
-    for file in files:
-        file.close()
-        file.close()
-    assert len(witness.results) == 60
-    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
-    assert [line["index"] for line in lines] == list(range(60))
-    # The one in hand and the eight newest are kept.
-    assert [result.pair.index for result in video.results] == [0, *range(52, 60)]
-    assert statistics.recording_dropped == telemetry.snapshot().counters["recording_dropped"] == 51
-    assert len(said) == 1
-    assert "cannot keep up" in said[0]
-
-
-def test_a_queued_sink_that_fails_ends_the_run() -> None:
-    sink = Collector(fail_at=3)
-    queued = QueuedSink(lambda result: result, sink.write, sink.close, capacity=4)
-    with pytest.raises(OSError, match="No space"):
-        run(make_pairs(10_000), processor(), queued, live=False)
-    with pytest.raises(OSError, match="No space"):
-        queued.close()
-    assert [result.pair.index for result in sink.results][-1] == 2
-
-
-def test_what_waits_is_stored_on_closing() -> None:
-    sink = Collector()
-    release = threading.Event()
-
-    def store(result: StreamResult) -> None:
-        release.wait(20)
-        sink.write(result)
-
-    queued = QueuedSink(lambda result: result if result.pair.index % 2 else None, store, sink.close, capacity=100)
-    for pair in make_pairs(20):
-        queued.write(PairProcessor(fuser=None, tracker=None).process(pair))
-    release.set()
-    queued.close()
-    assert [result.pair.index for result in sink.results] == list(range(1, 20, 2))
-    assert queued.dropped == 0
 
 
 def test_the_pair_after_a_pause_is_the_newest() -> None:
