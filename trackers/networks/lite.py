@@ -219,7 +219,11 @@ class LiteNetwork(nn.Module):
     def weigh(self, class_map: Tensor, box_map: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gate weights (K, B, 1, 25, 25) and the correlation features (K, B, C, 25, 25), summed with them over K."""
         weights = self.gate(class_map)
-        return weights, (weights * class_map).sum(dim=0), (weights * box_map).sum(dim=0)
+        # Term by term: a sum along the first dimension of the products would write and read them all once more.
+        classes, boxes = weights[0] * class_map[0], weights[0] * box_map[0]
+        for weight, class_part, box_part in zip(weights[1:], class_map[1:], box_map[1:], strict=True):
+            classes, boxes = classes + weight * class_part, boxes + weight * box_part
+        return weights, classes, boxes
 
     def decide(self, class_map: Tensor, box_map: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits (B, 2, 25, 25) and box deltas (B, 4, 25, 25) from correlation features."""

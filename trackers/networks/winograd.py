@@ -87,8 +87,8 @@ class WinogradConvolution(nn.Module):
 
 
 def with_winograd(network: Module) -> Module:
-    """A copy of ``network``, folded before, whose large 3 x 3 convolutions are :class:`WinogradConvolution`."""
-    network = copy.deepcopy(network)
+    """A copy of a folded ``network`` whose large 3 x 3 convolutions take Winograd's way; the weights are shared."""
+    network = copy.deepcopy(network, {id(parameter): parameter for parameter in network.parameters()})
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Conv2d) and not isinstance(parent, WinogradConvolution) and _is_worth_it(child):
