@@ -61,7 +61,7 @@ class TrackingSettings:
         strategy: how the tracker fuses the features of the two pictures, see ``trackers.factory.STRATEGIES``;
             None takes what suits the tracker best.
         precision: of the tracker's network; ``bfloat16``, which ``--engine onnx`` lacks, is faster on processors that
-            compute in it and moves boxes by a fraction of a pixel.
+            compute in it and moves boxes by half a pixel in the median.
         overrides: fields of the tracker's own configuration that differ from its preset.
         boxes: the targets in the first pair, each ``[x, y, w, h]`` in pixels of the visible picture.
     """
