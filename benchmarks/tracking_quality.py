@@ -1,10 +1,11 @@
 """How well trackers hold real targets: ours in every modality and fusion, and OpenCV's TrackerNano beside them.
 
 Use: python benchmarks/tracking_quality.py --data DIR... [--trackers siamrpn-lite] [--strategies gate,paper]
-         [--nano-backbone FILE.onnx --nano-head FILE.onnx] [--only NAME...] [--json FILE]
+         [--modalities fused,rgb,ir] [--nano-backbone FILE.onnx --nano-head FILE.onnx] [--only NAME...] [--json FILE]
 
 Every run starts once, from the first box, and is never reset. Figures leave the first frame out: mean IoU, share of
-frames with IoU above 0 ("held"), area under the success curve, share of frames with a centre error up to 20 px.
+frames with IoU above 0 ("held"), area under the success curve, share of frames with a centre error up to 20 px. A last
+table says what a score and a status of ours are worth: the share of frames that were on target, for each range of them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,17 @@ import numpy as np
 
 from trackers.box import Box, iou
 from trackers.factory import build_tracker
-from trackers.state import Modality, Tracker
+from trackers.state import Modality, Tracker, TrackStatus
 from trackers.training.sources import Shot, Track, read_sequence
+
+SCORE_EDGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.45, 0.7, 0.85, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    box: Box
+    score: float | None = None
+    status: TrackStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--weights", type=Path, help="in place of the tracker's own weights")
     parser.add_argument("--strategies", default="default", help="fusion strategies, comma-separated")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="constants of the loop")
+    parser.add_argument("--modalities", default="fused,rgb,ir", help="of ours, comma-separated")
     parser.add_argument("--nano-backbone", type=Path)
     parser.add_argument("--nano-head", type=Path)
     parser.add_argument("--only", nargs="*", help="names of sequences")
@@ -63,13 +75,18 @@ def main(arguments: Sequence[str]) -> int:
         if not given.only or path.parent.name in given.only
     ]
     rows = []
+    trusted: dict[str, list[tuple[Found, float]]] = {}
     for track in tracks:
         shot = track.shots[0]
         for label, run in runs(
             given, overrides, has_visible=shot.visible is not None, has_thermal=shot.thermal is not None
         ):
-            rows.append(measure(track, label, run(track)))
-            row = rows[-1]
+            found = run(track)
+            rows.append(row := measure(track, label, [one.box for one in found]))
+            truth = (shot.boxes[0] for shot in track.shots[1:])
+            trusted.setdefault(label, []).extend(
+                (one, iou(one.box, box)) for one, box in zip(found, truth, strict=True)
+            )
             print(f"{row.sequence:26} {row.tracker:34} IoU {row.mean_iou:.3f} held {row.held:.3f}", flush=True)
     print("\nmean over sequences")
     for label in sorted({row.tracker for row in rows}):
@@ -81,23 +98,26 @@ def main(arguments: Sequence[str]) -> int:
             f"{label:34} {len(own):3} sequences: IoU {mean['mean_iou']:.3f} held {mean['held']:.3f} "
             f"AUC {mean['auc']:.3f} precision {mean['precision_20px']:.3f}"
         )
+    for label, frames in trusted.items():
+        print_reliability(label, frames)
     if given.json:
         given.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
     return 0
 
 
-Run = Callable[[Track], list[Box]]
+Run = Callable[[Track], list[Found]]
 
 
 def runs(
     given: Any, overrides: dict[str, object], *, has_visible: bool, has_thermal: bool
 ) -> Iterator[tuple[str, Run]]:
-    modalities = [Modality.RGB] * has_visible + [Modality.IR] * has_thermal
+    wanted = [Modality(name) for name in given.modalities.split(",")]
+    has = {Modality.RGB: has_visible, Modality.IR: has_thermal, Modality.FUSED: has_visible and has_thermal}
     for name in given.trackers.split(","):
-        for modality in modalities:
+        for modality in (one for one in wanted if has[one] and one is not Modality.FUSED):
             ours = build_tracker(name, weights=given.weights, modality=modality, overrides=overrides)
             yield f"{name} {modality}", lambda track, ours=ours: follow(track, ours)
-        if len(modalities) == 2:
+        if Modality.FUSED in wanted and has[Modality.FUSED]:
             for strategy in given.strategies.split(","):
                 ours = build_tracker(
                     name,
@@ -128,16 +148,16 @@ def read_pair(shot: Shot) -> Pair:
     return Pair(visible, visible[:, :, 0] if thermal is None else thermal)
 
 
-def follow(track: Track, tracker: Tracker) -> list[Box]:
+def follow(track: Track, tracker: Tracker) -> list[Found]:
     state = tracker.init(read_pair(track.shots[0]), track.shots[0].boxes[0])
     found = []
     for shot in track.shots[1:]:
         state = tracker.update(state, read_pair(shot))
-        found.append(state.box)
+        found.append(Found(state.box, state.score, state.status))
     return found
 
 
-def follow_nano(track: Track, backbone: Path, head: Path, channel: str) -> list[Box]:
+def follow_nano(track: Track, backbone: Path, head: Path, channel: str) -> list[Found]:
     settings = cv2.TrackerNano_Params()
     settings.backbone, settings.neckhead = str(backbone), str(head)
     tracker = cv2.TrackerNano_create(settings)
@@ -146,7 +166,24 @@ def follow_nano(track: Track, backbone: Path, head: Path, channel: str) -> list[
         return cv2.imread(str(getattr(shot, channel)), cv2.IMREAD_COLOR)
 
     tracker.init(picture(track.shots[0]), [round(value) for value in track.shots[0].boxes[0].as_tuple()])
-    return [Box(*map(float, tracker.update(picture(shot))[1])) for shot in track.shots[1:]]
+    return [Found(Box(*map(float, tracker.update(picture(shot))[1]))) for shot in track.shots[1:]]
+
+
+def print_reliability(label: str, frames: Sequence[tuple[Found, float]]) -> None:
+    scored = [(one.score, one.status, overlap) for one, overlap in frames if one.score is not None]
+    if not scored:
+        return
+    print(f"\n{label}: what a score is worth\n{'score':>14} {'frames':>7} {'IoU > 0':>8} {'IoU > 0.5':>10}")
+    edges = list(pairwise(SCORE_EDGES))
+    groups = [
+        (f"{low:.2f}..{high:.2f}", [hit for score, _, hit in scored if low <= score < high or score == high == 1])
+        for low, high in edges
+    ]
+    groups += [(status.value, [hit for _, own, hit in scored if own is status]) for status in TrackStatus]
+    for name, hits in groups:
+        if hits:
+            held, good = (np.mean([hit > limit for hit in hits]) for limit in (0, 0.5))
+            print(f"{name:>14} {len(hits):7} {held:8.3f} {good:10.3f}")
 
 
 def measure(track: Track, label: str, found: Sequence[Box]) -> Quality:

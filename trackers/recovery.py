@@ -22,6 +22,8 @@ from trackers.state import TrackStatus
 _USUAL_MEMORY = 0.95
 # Looks that resemble all kept ones by less than this share of the usual similarity are kept too.
 _NEW_LOOKS = 0.9
+# A score of this share of the usual one is as sure as ever.
+_AS_SURE = 0.9
 # A network answers for the middle three quarters of its crop.
 _STEP = 0.6
 
@@ -102,7 +104,7 @@ def judge(memory: TargetMemory, evidence: Sequence[Evidence], config: SiameseTra
     here = evidence[0]
     is_seen = here.confidence >= config.tracking_above
     if memory.proofs_due:
-        return _judge_found(memory, is_proof=is_seen and here.resembles(config.found_looks) and not here.is_taken)
+        return _judge_found(memory, is_proof=is_seen and not here.is_taken and _proves_itself(memory, here, config))
     if memory.usual_similarity is None:
         is_doubtful = here.score < config.lost_below
     else:
@@ -135,6 +137,16 @@ def after_verdict(memory: TargetMemory, verdict: Verdict) -> TargetMemory:
         center_xy, size_wh = memory.sure_place
         return replace(memory, center_xy=center_xy, size_wh=size_wh)
     return memory
+
+
+def _proves_itself(memory: TargetMemory, here: Evidence, config: SiameseTrackerConfig) -> bool:
+    # It looks like the target in every eye; or, as a pose never seen before would, less so, but then the network has
+    # to be as sure as ever.
+    if here.resembles(config.found_looks):
+        return True
+    usual = memory.usual_score
+    as_sure = usual is not None and here.score >= _AS_SURE * usual
+    return as_sure and here.looks >= (config.lost_looks + config.found_looks) / 2
 
 
 def _judge_found(memory: TargetMemory, *, is_proof: bool) -> Verdict:
@@ -182,20 +194,19 @@ def places_of_this_pair(
     return [places[(first + index) % len(places)] for index in range(min(count, len(places)))]
 
 
-def later_usual(usual: Sequence[float] | None, similarities: Sequence[float]) -> tuple[float, ...]:
-    """Usual similarity in each modality after a picture in which the target was surely there."""
+def later_usual(usual: Sequence[float] | None, now: Sequence[float]) -> tuple[float, ...]:
+    """What is usual, of each of several numbers, after a picture in which the target was surely there."""
     if usual is None:
-        return tuple(similarities)
-    return tuple(
-        _USUAL_MEMORY * before + (1 - _USUAL_MEMORY) * now for before, now in zip(usual, similarities, strict=True)
-    )
+        return tuple(now)
+    return tuple(_USUAL_MEMORY * before + (1 - _USUAL_MEMORY) * value for before, value in zip(usual, now, strict=True))
 
 
-def learned(memory: TargetMemory, similarities: Sequence[float], looks: Features) -> TargetMemory:
-    """Memory after a picture in which the target was surely there and looked so, for each modality."""
+def learned(memory: TargetMemory, score: float, similarities: Sequence[float], looks: Features) -> TargetMemory:
+    """Memory after a picture in which the target was surely there, with this score, and looked so in each modality."""
     usual = later_usual(memory.usual_similarity, similarities)
+    (usual_score,) = later_usual(None if memory.usual_score is None else (memory.usual_score,), (score,))
     album, kept = later_album(memory.looks, looks, memory.looks_kept, _NEW_LOOKS * min(usual))
-    return replace(memory, usual_similarity=usual, looks=album, looks_kept=kept)
+    return replace(memory, usual_score=usual_score, usual_similarity=usual, looks=album, looks_kept=kept)
 
 
 @lru_cache(maxsize=64)

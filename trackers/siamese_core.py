@@ -41,7 +41,7 @@ class SiameseTrackerConfig:
         recovery: hold a lost target's place and size and look for it in the whole picture, and lower the score of
             findings that do not look like it, see :mod:`trackers.recovery`. False is the loop of the paper, which
             always moves on.
-        recovery_crops: further places searched for each lost target in a pair.
+        recovery_crops: further places searched in a pair, shared by the lost targets; each gets one at least.
         lost_looks: share of its usual similarity under which something else is in the target's place, 0..1.
         found_looks: share that it takes to believe in a finding, 0..1.
         lost_after: pairs in a row that have to speak for a loss.
@@ -105,6 +105,7 @@ class TargetMemory:
             without recovery.
         looks_kept: how many looks have been added to the first.
         usual_similarity: for each modality how similar to those it is while tracked; None before the first time.
+        usual_score: the network's score while tracked; None before the first time.
         sure_place: centre and size where it surely was last, which it goes back to when lost; None without recovery.
         doubtful_pairs: for how many pairs what is there has not seemed to be the target.
         lost_pairs: for how many pairs it has been looked for; 0 while it is not.
@@ -121,6 +122,7 @@ class TargetMemory:
     looks: Features = ()
     looks_kept: int = 0
     usual_similarity: tuple[float, ...] | None = None
+    usual_score: float | None = None
     sure_place: tuple[tuple[float, float], tuple[float, float]] | None = None
     doubtful_pairs: int = 0
     lost_pairs: int = 0

@@ -163,7 +163,9 @@ class SiameseTracker:
         """As :meth:`advance`, but targets that are gone move nothing and are looked for: :mod:`trackers.recovery`."""
         memories: list[TargetMemory] = [state.template for state in states]
         seen, usable = self._watch(memories, images)
-        places = [[memory, *self._elsewhere(memory, images)] for memory in memories]
+        # What a search may cost is shared, so that many lost targets slow nothing down.
+        searches = max(1, self.config.recovery_crops // max(1, sum(map(is_lost, memories))))
+        places = [[memory, *self._elsewhere(memory, images, searches)] for memory in memories]
         entries = [entry for each in places for entry in each]
         # A lost target may be anywhere: no preference for its old place.
         influence = np.asarray([0.0 if is_lost(entry) else self.config.window_influence for entry in entries])
@@ -184,7 +186,7 @@ class SiameseTracker:
             best = span.start + verdict.place
             memory = after_verdict(memory if verdict.status is TrackStatus.LOST else moved[best], verdict)
             if verdict.may_learn:
-                memory = learned(memory, similarities[best], looks[best])
+                memory = learned(memory, evidence[best].score, similarities[best], looks[best])
             memory = replace(memory, last_seen=seen, usable=usable)
             updated.append(self._state(memory, evidence[best].confidence, verdict.status))
         return with_near(updated)
@@ -219,15 +221,15 @@ class SiameseTracker:
         seen = watch(images, [memory.last_seen for memory in memories])
         return seen, usable_modalities(images, seen, self.config.frozen_after)
 
-    def _elsewhere(self, memory: TargetMemory, images: Images) -> list[TargetMemory]:
-        """Further places to look for a lost target in this pair, as memories that are there."""
+    def _elsewhere(self, memory: TargetMemory, images: Images, count: int) -> list[TargetMemory]:
+        """At most ``count`` further places to look for a lost target in this pair, as memories that are there."""
         if not is_lost(memory):
             return []
         height, width = images[0].shape[:2]
         side = context_side(memory.size_wh, self.config.context_amount)
         side *= self.config.instance_size / self.config.exemplar_size
         places = search_places(memory.center_xy, side, (width, height))
-        chosen = places_of_this_pair(places, memory.lost_pairs, self.config.recovery_crops)
+        chosen = places_of_this_pair(places, memory.lost_pairs, count)
         return [replace(memory, center_xy=place) for place in chosen]
 
     def _find(

@@ -219,6 +219,14 @@ def test_a_finding_elsewhere_has_to_prove_itself() -> None:
     assert (found.lost_pairs, found.proofs_due) == (0, 0)
 
 
+def test_an_unknown_pose_is_believed_when_the_network_is_as_sure_as_ever() -> None:
+    found = remembered(lost_pairs=7, proofs_due=2, usual_score=0.92)
+    eager = replace(CAREFUL, tracking_above=0.5, lost_below=0.1)
+    assert judge(found, [seen(0.9, 0.74, 0.82)], eager).status is TrackStatus.UNCERTAIN
+    assert judge(found, [seen(0.8, 0.74, 0.82)], eager).status is TrackStatus.LOST
+    assert judge(found, [seen(0.92, 0.7, 0.76)], eager).status is TrackStatus.LOST
+
+
 def test_a_target_that_never_left_is_believed_by_its_looks() -> None:
     verdict = judge(remembered(lost_pairs=2), [seen(0.05, 0.85, 0.9), seen(0.9, 0.9, 0.9)], CAREFUL)
     assert (verdict.status, verdict.place) == (TrackStatus.UNCERTAIN, 0)
