@@ -129,7 +129,7 @@ def build_tracker(
         engine: what computes the network; the loop around it stays the same.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``bfloat16`` runs the network in half the bits: two to three times faster on processors that
-            have instructions for it, with boxes off by a fraction of a pixel.
+            have instructions for it, with boxes off by half a pixel in the median.
 
     Raises:
         InputError: an unknown name, setting, device, engine or precision, or weights that are missing or do not fit.
