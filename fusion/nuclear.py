@@ -63,7 +63,8 @@ def nuclear_norm_of_gram(gram: Tensor) -> Tensor:
 def estimated_nuclear_norm(matrices: Tensor, offset: float = 0.0) -> Tensor:
     """About :func:`nuclear_norm`, in a fraction of the time and without a gradient for large matrices.
 
-    Shares of two modalities made of estimates are within 0.01 of exact ones on average; equal input gives equal output.
+    Shares of two modalities made of estimates were within 0.01 of exact ones on average over five real pairs, single
+    channels up to 0.12 off; equal input gives equal output.
     """
     if not sketch_pays(min(matrices.shape[-2:])):
         return nuclear_norm(matrices, offset)
