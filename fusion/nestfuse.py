@@ -111,14 +111,22 @@ class NestFuse(nn.Module):
             return [self.conv1(x11), self.conv2(x12), self.conv3(x13)]
         return [self.conv_out(x13)]
 
-    def forward(self, *images: Tensor) -> list[Tensor]:
+    def forward(self, *images: Tensor, feature_scale: float = 1.0) -> list[Tensor]:
         """Reconstruct a picture (B, 1, H, W) in 0..255 as in training, or :meth:`fuse` several."""
-        return self.fuse(images)
+        return self.fuse(images, feature_scale=feature_scale)
 
-    def fuse(self, images: Sequence[Tensor], strategy: AttentionStrategy = NESTFUSE) -> list[Tensor]:
-        """Fuse K pictures (B, 1, H, W) in 0..255 of one size: one picture, or three with deep supervision."""
+    def fuse(
+        self, images: Sequence[Tensor], strategy: AttentionStrategy = NESTFUSE, feature_scale: float = 1.0
+    ) -> list[Tensor]:
+        """Fuse K pictures (B, 1, H, W) in 0..255 of one size: one picture, or three with deep supervision.
+
+        With a ``feature_scale`` other than 1 the result is that of the network after :func:`rescale_features`.
+        """
         encoded = [self.encode(image) for image in images]
-        return self.decode([fuse_features(scale, strategy) for scale in zip(*encoded, strict=True)])
+        if feature_scale == 1:
+            return self.decode([fuse_features(scale, strategy) for scale in zip(*encoded, strict=True)])
+        scales = ([feature * feature_scale for feature in scale] for scale in zip(*encoded, strict=True))
+        return self.decode([fuse_features(scale, strategy) / feature_scale for scale in scales])
 
 
 def upsample_to(coarse: Tensor, fine: Tensor) -> Tensor:
@@ -169,8 +177,8 @@ def _convolutions(block: Block) -> tuple[nn.Conv2d, nn.Conv2d]:
     return first.conv2d, last.conv2d
 
 
-LITE = NestFuseConfig(channels=(8, 8, 16, 16), stem_channels=8)
-"""Size of nestfuse-lite: the same nest with a hundredth of the arithmetic."""
+LITE = NestFuseConfig(channels=(4, 8, 16, 16), stem_channels=8)
+"""Size of nestfuse-lite: the same nest with less than a hundredth of the arithmetic."""
 
 
 def config_of_weights(state: Mapping[str, Tensor]) -> NestFuseConfig:

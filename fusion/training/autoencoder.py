@@ -68,7 +68,7 @@ class AutoencoderTask:
         inputs = [image.to(device, memory_format=torch.channels_last) for image in inputs]
         target = target.to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"):
-            outputs = module(*inputs)
+            outputs = module(*inputs, feature_scale=config.feature_scale)
         losses = [reconstruction_loss(output.float(), target, config.structure_weight) for output in outputs]
         total, pixel, dissimilarity = (torch.stack(parts).mean() for parts in zip(*losses, strict=True))
         return {"loss": total, "pixel_mse": pixel, "one_minus_ssim": dissimilarity}
@@ -97,8 +97,9 @@ class AutoencoderTask:
 def initial_network(config: FuserTrainingConfig) -> NestFuse:
     """The network before its first step, a function of the seed.
 
-    He initialisation keeps grey levels 0..255 at their scale through the ReLUs. Output layers start with positive
-    weights: a negative one behind a ReLU is dead and would never learn.
+    All inputs are positive, so a filter of negative sum is silent nearly everywhere and would hardly learn: its sign is
+    turned. Of a narrow network half the channels would be lost otherwise. The ReLUs then halve nothing, so weights of
+    variance 1 / inputs keep grey levels 0..255 at their scale. The output layer starts with positive weights.
     """
     size = LITE if config.method == "nestfuse-lite" else NestFuseConfig()
     module = NestFuse(replace(size, deep_supervision=config.deep_supervision))
@@ -107,8 +108,9 @@ def initial_network(config: FuserTrainingConfig) -> NestFuse:
         for unit in module.modules():
             if not isinstance(unit, Unit):
                 continue
-            nn.init.kaiming_normal_(unit.conv2d.weight, nonlinearity="relu", generator=generator)
+            nn.init.kaiming_normal_(unit.conv2d.weight, nonlinearity="linear", generator=generator)
             nn.init.zeros_(unit.conv2d.bias)  # type: ignore[arg-type]
+            unit.conv2d.weight *= torch.where(unit.conv2d.weight.sum((1, 2, 3), keepdim=True) < 0, -1.0, 1.0)
             if unit.conv2d.out_channels == 1:
                 unit.conv2d.weight.abs_().div_(unit.conv2d.weight.sum())
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

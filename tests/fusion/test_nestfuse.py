@@ -103,7 +103,10 @@ def test_rescaled_features_reconstruct_the_same(deep_supervision: bool) -> None:
         parameter.abs_()
     image = torch.rand(1, 1, 24, 32) * 255
     before, features = network(image), network.encode(image)
+    other = torch.rand(1, 1, 24, 32) * 255
+    in_training = network(image, other, feature_scale=0.25)
     rescale_features(network, 0.25)
+    torch.testing.assert_close(in_training, network(image, other))
     for plain, scaled in zip(features, network.encode(image), strict=True):
         torch.testing.assert_close(scaled, plain * 0.25)
     for plain, scaled in zip(before, network(image), strict=True):

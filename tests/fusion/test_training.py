@@ -18,7 +18,8 @@ from fusion.checkpoints import load_strictly, read_state_dict
 from fusion.errors import InputError
 from fusion.nestfuse import LITE, NestFuse, NestFuseConfig
 from fusion.training import FuserTrainingConfig, train_fuser
-from fusion.training.images import GreyCrops, list_images
+from fusion.training.autoencoder import initial_network
+from fusion.training.images import GreyCrops, list_images, read_grey
 from fusion.training.losses import structural_similarity
 
 
@@ -98,6 +99,13 @@ def test_the_small_network_learns_from_the_full_one(pictures: Path, tmp_path: Pa
     assert all(torch.equal(before[name], after[name]) for name in before)
     with pytest.raises(InputError, match="learns from pairs"):
         train_fuser(config(pictures, tmp_path / "other", **changes))
+
+
+def test_every_channel_of_the_small_network_speaks_before_its_first_step(pictures: Path, tmp_path: Path) -> None:
+    network = initial_network(config(pictures, tmp_path, method="nestfuse-lite"))
+    image = torch.from_numpy(read_grey(sorted(pictures.iterdir())[0])).float()[None, None]
+    for features in network.encode(image):
+        assert bool((features.amax((0, 2, 3)) > 0).all())
 
 
 def test_crops_depend_on_seed_step_and_rank_alone(pictures: Path) -> None:
