@@ -6,6 +6,8 @@ import importlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -111,12 +113,22 @@ class _OnnxRuntimeGraph:
         return outputs
 
 
+@cache
+def _openvino_core(openvino: ModuleType) -> Any:
+    """One core for the whole process, which never ends.
+
+    Its CPU plugin lends the thread that made it a stack for signals and frees it with itself; ended by another thread,
+    it would leave a Ctrl-C to crash the program.
+    """
+    return openvino.Core()
+
+
 class _OpenVinoGraph:
     def __init__(self, onnx: bytes, device: torch.device, precision: PrecisionName, *, fixed_sizes: bool) -> None:
         openvino = _package("openvino", "pip install 'rgbt-stream[openvino]'")
         if device.type != "cpu":
             raise InputError(f"--engine openvino --device {device}: OpenVINO runs on the CPU here; choose --device cpu")
-        self._core = openvino.Core()
+        self._core = _openvino_core(openvino)
         self._model = self._core.read_model(onnx)
         self._options = {
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],

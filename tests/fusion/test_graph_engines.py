@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -184,3 +186,22 @@ def test_every_form_is_exported_under_its_name(
     assert [path.name for path in report.paths] == names
     assert all(path.stat().st_size for path in report.paths)
     assert report.largest_difference <= ALLOWED_GREY_LEVELS
+
+
+@needs_openvino
+def test_ctrl_c_is_heard_after_another_thread_has_dropped_a_fuser() -> None:
+    code = """if True:
+        import gc, os, signal, sys, threading, time
+        import numpy as np
+        from fusion.factory import build_fuser
+        fusers = [build_fuser("nestfuse-lite", engine="openvino")]
+        fusers[0](np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), np.uint8))
+        worker = threading.Thread(target=lambda: (fusers.clear(), gc.collect()))
+        worker.start()
+        worker.join()
+        signal.signal(signal.SIGINT, lambda number, frame: sys.exit(130))
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], timeout=60, check=False)
+    assert done.returncode == 130
