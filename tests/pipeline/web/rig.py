@@ -283,12 +283,17 @@ class Watcher:
 
     def event(self, kind: str) -> dict[str, Any]:
         """The next event of this kind; pictures before it are confirmed."""
-        while True:
+        others: list[dict[str, Any]] = []
+        end_s = time.monotonic() + 30
+        while time.monotonic() < end_s:
             heard = self.hear()
             if isinstance(heard, Picture):
                 self.say(type="shown", serial=heard.header["serial"])
             elif heard["type"] == "event" and heard["kind"] == kind:
                 return heard
+            elif heard["type"] == "event":
+                others.append(heard)
+        raise AssertionError(f"no event {kind!r} came, but {others}")
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:

@@ -88,10 +88,11 @@ def test_a_hello_a_status_and_the_age_of_the_picture(rig: Rig) -> None:
 
 
 def test_a_target_starts_on_the_frame_that_was_seen_and_is_written_into_its_line(tmp_path: Path) -> None:
-    with Rig(tmp_path, shelf=ShelfConfig(pairs=20)) as rig, rig.watch() as viewer:
+    # A busy machine answers late: the pair must still be on the shelf when the word to hold it comes.
+    with Rig(tmp_path, shelf=ShelfConfig(pairs=60)) as rig, rig.watch() as viewer:
         seen = viewer.picture().header["frame"]
         viewer.say(type="hold", frame=seen)
-        viewer.picture(like=lambda picture: picture.header["frame"] > seen + 40)
+        viewer.picture(like=lambda picture: picture.header["frame"] > seen + 80)
         viewer.say(type="add", frame=seen, box=[31.25, 40, 50, 60])
         viewer.say(type="hold", frame=None)
         added = viewer.event("added")
@@ -113,7 +114,7 @@ def test_a_target_starts_on_the_frame_that_was_seen_and_is_written_into_its_line
     tracked = [line for line in lines if line["targets"] and line["targets"][0]["id"] == 1]
     assert tracked[0]["index"] == seen
     assert tracked[0]["targets"][0]["box"] == [31.25, 40.0, 50.0, 60.0]
-    assert len(rig.shelf) <= 20
+    assert len(rig.shelf) <= 60
 
 
 def test_a_pause_stops_the_run_and_still_takes_targets(tmp_path: Path) -> None:
