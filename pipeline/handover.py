@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -23,11 +23,15 @@ class Handover(Generic[T]):
     Args:
         capacity: items that may wait.
         latest_wins: a full queue drops its oldest item instead of making the sender wait.
+        is_stale: tells an item that is dropped as well if a newer one waits when it would be received.
     """
 
-    def __init__(self, capacity: int, *, latest_wins: bool = False) -> None:
+    def __init__(
+        self, capacity: int, *, latest_wins: bool = False, is_stale: Callable[[T], bool] = lambda item: False
+    ) -> None:
         self._capacity = capacity
         self._latest_wins = latest_wins
+        self._is_stale = is_stale
         self._items: deque[T] = deque()
         self._changed = threading.Condition()
         self._finished = False
@@ -93,6 +97,9 @@ class Handover(Generic[T]):
                 return None
             if self._items:
                 item = self._items.popleft()
+                while self._items and self._is_stale(item):
+                    item = self._items.popleft()
+                    self.dropped += 1
                 self._changed.notify_all()
                 return item
             if self._sender_error is not None:

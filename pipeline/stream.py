@@ -30,8 +30,11 @@ from pipeline.sinks.summary import RunStatistics
 from trackers.box import Box
 from trackers.state import Modality, Tracker, TrackState
 
-# Offline queues: long enough to even out slow pictures, short enough to hold few of them in memory.
+# Long enough to even out slow pictures, short enough to hold few of them in memory. Live it holds what comes at once:
+# with a thermal camera of 9 Hz, visible pictures wait for the thermal one that shows which is nearest.
 _PAIRS_AHEAD = 3
+# A live pair that has waited longer gives way to a newer one: so a burst is used whole and delay never grows.
+_LIVE_WAIT_S = 0.05
 _RESULTS_BEHIND = 4
 _READER_GRACE_S = 2.0
 
@@ -185,7 +188,8 @@ def run_stream(
         statistics: filled as results are written, so it is right after an error too.
         stop: ends the run after the pair in hand.
         progress: counts written results.
-        live: of pairs that wait, only the newest counts; the others are dropped and counted.
+        live: pairs that came together are all taken; of pairs that have waited, only the newest, and the others are
+            dropped and counted.
         max_pairs: end after so many results; None goes on to the end.
         read_ms: how long the newest pair took to read, without waiting for a camera, in milliseconds; None
             measures the time until it came.
@@ -193,7 +197,7 @@ def run_stream(
     Raises:
         InputError, RunError, OSError: of reading, processing or writing; every result before it is written.
     """
-    incoming: Handover[_Read] = Handover(1 if live else _PAIRS_AHEAD, latest_wins=live)
+    incoming: Handover[_Read] = Handover(_PAIRS_AHEAD, latest_wins=live, is_stale=_has_waited if live else _never)
     outgoing: Handover[tuple[StreamResult, float]] = Handover(_RESULTS_BEHIND)
     reader = threading.Thread(target=_read_pairs, args=(pairs, incoming, read_ms), name="pairs", daemon=True)
     writer = threading.Thread(
@@ -222,6 +226,14 @@ def run_stream(
         # A read that blocks in a driver cannot be ended from here; the thread is a daemon and does not hold the exit.
         reader.join(_READER_GRACE_S)
     outgoing.raise_receiver_error()
+
+
+def _has_waited(read: _Read) -> bool:
+    return time.perf_counter() - read.ready_s > _LIVE_WAIT_S
+
+
+def _never(_read: _Read) -> bool:
+    return False
 
 
 def in_real_time(pairs: Iterable[FramePair]) -> Iterator[FramePair]:
