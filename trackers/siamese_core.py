@@ -46,6 +46,10 @@ class SiameseTrackerConfig:
         found_looks: share that it takes to believe in a finding, 0..1.
         lost_after: pairs in a row that have to speak for a loss.
         found_after: pairs in a row that have to confirm a finding before the target counts as tracked.
+        template_refresh: share of how the target looks now in its template, the rest is the first picture's for ever;
+            0 keeps the first alone, as the paper does, and so does a loop without ``recovery``, which tells when the
+            target is surely seen.
+        refresh_every: sure pairs from one refresh to the next.
 
     Raises:
         InputError: a value is out of its range.
@@ -66,6 +70,8 @@ class SiameseTrackerConfig:
     found_looks: float = 0.8
     lost_after: int = 3
     found_after: int = 2
+    template_refresh: float = 0.0
+    refresh_every: int = 10
 
     def __post_init__(self) -> None:
         for name in (
@@ -75,9 +81,12 @@ class SiameseTrackerConfig:
             "lost_below",
             "lost_looks",
             "found_looks",
+            "template_refresh",
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"tracker setting {name} must lie in 0..1, not {getattr(self, name)}")
+        if self.refresh_every < 1:
+            raise InputError(f"tracker setting refresh_every must be at least 1, not {self.refresh_every}")
         if self.lost_below > self.tracking_above:
             raise InputError(
                 f"tracker setting lost_below ({self.lost_below}) must not exceed tracking_above ({self.tracking_above})"
@@ -95,6 +104,7 @@ class TargetMemory:
 
     Attributes:
         features: the network's template tensors; dimension 0 counts the views.
+        first_features: those of the first picture.
         center_xy: centre in picture pixels.
         size_wh: smoothed width and height in picture pixels.
         fills: for each modality the colour of pixels outside its picture, fixed at the first picture.
@@ -110,6 +120,7 @@ class TargetMemory:
         doubtful_pairs: for how many pairs what is there has not seemed to be the target.
         lost_pairs: for how many pairs it has been looked for; 0 while it is not.
         proofs_due: in how many more pairs what was found elsewhere has to be confirmed.
+        sure_pairs: in how many pairs its looks could be learned.
     """
 
     features: Features
@@ -127,6 +138,8 @@ class TargetMemory:
     doubtful_pairs: int = 0
     lost_pairs: int = 0
     proofs_due: int = 0
+    first_features: Features = ()
+    sure_pairs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

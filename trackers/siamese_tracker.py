@@ -135,7 +135,7 @@ class SiameseTracker:
             usable=(True,) * len(images),
         )
         features, appearance = self._observer.templates(images, memory)
-        memory = replace(memory, features=features)
+        memory = replace(memory, features=features, first_features=features)
         if self.config.recovery:
             memory = replace(memory, looks=album_of(appearance), sure_place=(center_xy, size_wh))
         if self.fusion != "adaptive" or len(images) == 1:
@@ -187,9 +187,22 @@ class SiameseTracker:
             memory = after_verdict(memory if verdict.status is TrackStatus.LOST else moved[best], verdict)
             if verdict.may_learn:
                 memory = learned(memory, evidence[best].score, similarities[best], looks[best])
+                if all(usable) and evidence[best].resembles(self.config.found_looks):
+                    memory = self._refreshed(memory, images)
             memory = replace(memory, last_seen=seen, usable=usable)
             updated.append(self._state(memory, evidence[best].confidence, verdict.status))
         return with_near(updated)
+
+    def _refreshed(self, memory: TargetMemory, images: Images) -> TargetMemory:
+        """The memory after a pair in which every eye surely sees the target; now and then with a newer template."""
+        memory = replace(memory, sure_pairs=memory.sure_pairs + 1)
+        share = self.config.template_refresh
+        if not share or memory.sure_pairs % self.config.refresh_every:
+            return memory
+        now, _ = self._observer.templates(images, memory)
+        # Always mixed with the first, never with the last: errors cannot add up.
+        mixed = tuple(torch.lerp(first, new, share) for first, new in zip(memory.first_features, now, strict=True))
+        return replace(memory, features=mixed)
 
     def _contested(
         self,

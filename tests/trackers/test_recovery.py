@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.tracker_recovery import follow_event
+from fusion.errors import InputError
+from pipeline.sources.synthetic import SyntheticConfig, SyntheticScene
 from trackers.appearance import album_of, appearance_of, later_album, look_at, similarity
 from trackers.box import Box
 from trackers.factory import build_tracker
@@ -266,3 +268,32 @@ def test_the_default_tracker_finds_a_hidden_and_an_absent_target_again(event: An
     assert found.iou_before > 0.5
     assert found.recovered
     assert found.falsely_tracked <= 0.05 * found.gone_pairs
+
+
+def test_a_template_is_refreshed_from_sure_pairs_alone_and_keeps_the_first() -> None:
+    tracker = build_tracker("siamrpn-lite", overrides={"template_refresh": 0.25, "refresh_every": 2})
+    scene = SyntheticScene(SyntheticConfig(seed=0))
+    frames = [scene.frame(index) for index in range(12)]
+    box = frames[0].boxes[0]
+    assert box is not None
+    state = tracker.init(frames[0], box)
+    first = expected = state.template.features
+    for frame in frames[1:]:
+        before = state.template.sure_pairs
+        state = tracker.update(state, frame)
+        memory = state.template
+        if memory.sure_pairs > before and memory.sure_pairs % 2 == 0:
+            again = tracker.remember(tracker.images_of(frame), memory.center_xy, memory.size_wh)
+            expected = tuple(torch.lerp(old, new, 0.25) for old, new in zip(first, again.features, strict=True))
+        for have, want in zip(memory.features, expected, strict=True):
+            torch.testing.assert_close(have, want)
+    assert memory.sure_pairs >= 4
+    assert not torch.equal(expected[0], first[0])
+    # A pair in which one eye sees nothing teaches nothing.
+    dark = Pair(frames[11].visible_bgr, np.zeros_like(frames[11].thermal))
+    for _ in range(4):
+        state = tracker.update(state, dark)
+    assert state.template.sure_pairs == memory.sure_pairs
+    assert state.template.features is memory.features
+    with pytest.raises(InputError, match="refresh_every"):
+        SiameseTrackerConfig(template_refresh=0.2, refresh_every=0)
