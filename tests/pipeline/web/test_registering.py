@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,7 @@ def test_a_run_that_stands_still_shows_the_change(rig: Rig) -> None:
     with rig.watch() as viewer:
         viewer.say(type="pause", on=True)
         viewer.event("paused")
+        time.sleep(0.5)  # what was being fused when the pause came is shown now
         viewer.say(type="view", view="thermal")
         before = viewer.picture(like=lambda picture: picture.header["view"] == "thermal")
         viewer.say(type="nudge", shift=[10, 0])
