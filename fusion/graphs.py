@@ -7,8 +7,6 @@ computes what the networks compute, in a form that is fast without PyTorch.
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,12 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fusion.attention import AttentionStrategy, fuse_features, pool_rectified
-from fusion.errors import InputError
 from fusion.nestfuse import MINIMUM_SIZE_PX, Block, NestFuse, Unit
 from fusion.nestfuse_inference import fine_channels, phase_kernels
+from fusion.onnx_writing import write_onnx
 from fusion.tensor_method import TensorFusion
 
-OPSET = 17
 _PICTURES = ("infrared", "visible")
 _SCALES = ("f1", "f2", "f3", "f4")
 
@@ -111,25 +108,8 @@ def write_graph(graph: Graph) -> bytes:
     Raises:
         InputError: the package onnx is missing.
     """
-    try:
-        import onnx  # noqa: F401 - torch needs it to write
-    except ImportError as error:
-        raise InputError("making ONNX graphs needs the package onnx: pip install 'rgbt-stream[cpu]'") from error
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # The exporter by tracing is deprecated, but keeps sizes free where the other one fixes them.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            graph.module,
-            graph.examples,
-            buffer,  # type: ignore[arg-type]  # a file-like object is what the tracing exporter takes
-            input_names=list(graph.inputs),
-            output_names=list(graph.outputs),
-            dynamic_axes={name: {2: f"{name}_height", 3: f"{name}_width"} for name in (*graph.inputs, *graph.outputs)},
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    return buffer.getvalue()
+    free = {name: {2: f"{name}_height", 3: f"{name}_width"} for name in (*graph.inputs, *graph.outputs)}
+    return write_onnx(graph.module, graph.examples, graph.inputs, graph.outputs, free)
 
 
 class GreyFusion(nn.Module):

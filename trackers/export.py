@@ -10,11 +10,10 @@ their features at every scale with the strategy of Equation 5 of NestFuse (``fus
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -23,12 +22,12 @@ from torch import Tensor, nn
 
 from fusion.attention import PAPER
 from fusion.errors import InputError, RunError
+from fusion.graph_engines import start_graph
+from fusion.onnx_writing import write_onnx
 from trackers.factory import load_network, tracker_config
 from trackers.networks.folding import folded
 from trackers.networks.interface import Features, SiameseNetwork
 from trackers.views import views_of
-
-OPSET = 17
 
 Form = Literal["single", "fused"]
 FORMS: tuple[Form, ...] = ("single", "fused")
@@ -179,38 +178,22 @@ def _export_form(
 def _write(
     graph: nn.Module, inputs: tuple[Tensor, ...], input_names: list[str], output_names: list[str], path: Path
 ) -> None:
-    with warnings.catch_warnings():
-        # The exporter by tracing is deprecated, but leaves the number of targets free at no cost. It also warns of
-        # every side that becomes a constant, which is meant: crops have one size.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            graph,
-            inputs,
-            str(path),
-            input_names=input_names,
-            output_names=output_names,
-            dynamic_axes={name: {0: "targets"} for name in (*input_names, *output_names)},
-            opset_version=OPSET,
-            dynamo=False,
-        )
+    free = {name: {0: "targets"} for name in (*input_names, *output_names)}
+    path.write_bytes(write_onnx(graph, inputs, input_names, output_names, free))
 
 
 def _compare(
     network: nn.Module, name: str, form: Form, paths: tuple[Path, Path], crop_sides: tuple[int, int]
 ) -> TrackerExportReport:
     """Run both graphs one after the other, and the network as the tracker does, on the same random crops."""
-    import onnxruntime
-
-    template_session, search_session = (
-        onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]) for path in paths
-    )
+    template_session, search_session = (start_graph(path.read_bytes(), "onnx", torch.device("cpu")) for path in paths)
     template_graph, search_graph = TemplateGraph(network), SearchGraph(network, 1 if form == "single" else 2)
     score_differences, box_differences, spreads = [], [], []
     for targets in _CHECKED_TARGETS:
         template_crops, search_crops = (
             [_noise(targets, side, seed) for seed in range(search_graph.modalities)] for side in crop_sides
         )
-        score, boxes = _run(search_session, [*search_crops, *_run(template_session, template_crops)])
+        score, boxes = search_session(*search_crops, *template_session(*template_crops))
         with torch.no_grad():
             template = template_graph(*map(torch.from_numpy, template_crops))
             expected = search_graph(*map(torch.from_numpy, search_crops), *template)
@@ -229,11 +212,6 @@ def _compare(
         box_spread_px=max(spreads),
         size_bytes=sum(path.stat().st_size for path in paths),
     )
-
-
-def _run(session: Any, values: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-    inputs = {each.name: value for each, value in zip(session.get_inputs(), values, strict=True)}
-    return list(session.run(None, inputs))
 
 
 def _largest_difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:

@@ -8,10 +8,8 @@ Each graph has constant weights, fixed sides and any number of targets; what a t
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import tempfile
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, cast
@@ -20,10 +18,9 @@ import torch
 from torch import Tensor, nn
 
 import trackers.networks
-from fusion.errors import InputError
+from fusion import onnx_writing
 from trackers.networks.interface import Features, StagedNetwork, modality_batch
 
-OPSET = 17
 CACHE_VARIABLE = "RGBT_STREAM_CACHE"
 
 StageName = Literal["extract", "encode", "adjust", "answer"]
@@ -128,33 +125,12 @@ def _crops(side: int) -> Tensor:
 
 
 def _written(graph: StageGraph, examples: Sequence[Tensor]) -> bytes:
-    try:
-        import onnx  # noqa: F401 - torch needs it to write
-    except ImportError as error:
-        raise InputError(
-            "--engine onnx has to write graphs of this tracker first and needs the package onnx for it: "
-            "pip install 'rgbt-stream[export]'"
-        ) from error
     # Results of networks are laid out channels-last; a graph knows no such thing.
     examples = tuple(each.contiguous() for each in examples)
     inputs = [f"input_{index}" for index in range(len(examples))]
     outputs = [f"output_{index}" for index in range(len(graph(*examples)))]
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # The exporter by tracing is deprecated, but leaves the number of targets free at no cost. It also warns of
-        # every side that becomes a constant, which is meant: crops have one size.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            graph,
-            examples,
-            buffer,  # type: ignore[arg-type]  # a stream is fine, only its annotation forgets it
-            input_names=inputs,
-            output_names=outputs,
-            dynamic_axes={name: {0: "targets"} for name in (*inputs, *outputs)},
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    return buffer.getvalue()
+    free = {name: {0: "targets"} for name in (*inputs, *outputs)}
+    return onnx_writing.write_onnx(graph, examples, inputs, outputs, free)
 
 
 def _keep(content: bytes, path: Path) -> None:
@@ -175,8 +151,9 @@ def _keep(content: bytes, path: Path) -> None:
 
 def _digest(network: nn.Module) -> str:
     """Of all that decides what the graphs compute: weights, the code of the networks, and the exporter."""
-    digest = hashlib.sha256(f"{torch.__version__} {OPSET}".encode())
-    for path in (Path(__file__), *sorted(Path(trackers.networks.__file__).parent.glob("*.py"))):
+    digest = hashlib.sha256(torch.__version__.encode())
+    networks = sorted(Path(trackers.networks.__file__).parent.glob("*.py"))
+    for path in (Path(__file__), Path(onnx_writing.__file__), *networks):
         digest.update(path.read_bytes())
     for name, value in network.state_dict().items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
