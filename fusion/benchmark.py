@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fusion.auif import Auif, load_auif
 from fusion.auif_inference import collapse
-from fusion.benchmark_nestfuse import NESTFUSE_MEASUREMENTS, missing_package
+from fusion.benchmark_nestfuse import NESTFUSE_MEASUREMENTS, package_missing_for
 from fusion.benchmark_rows import SEED, BenchmarkRow, benchmark_pictures, compare_paths, describe_row
 from fusion.checkpoints import read_merged_state_dict
 from fusion.errors import InputError
@@ -70,7 +70,7 @@ def run_fusion_benchmark(
         for name, measure in measurements.items():
             if only and name not in only:
                 continue
-            missing = missing_package(name)
+            missing = package_missing_for(name)
             if missing and not only:
                 progress(f"{name}: left out, for {missing} is not installed")
                 continue

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
+from typing import get_args
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from torch import Tensor
 from fusion.attention import NESTFUSE, AttentionStrategy, channel_weights, channel_weights_of_pooled, fuse_features
 from fusion.benchmark_rows import SEED, BenchmarkRow, benchmark_pictures, compare_paths
 from fusion.checkpoints import read_state_dict
-from fusion.factory import load_nestfuse
-from fusion.graph_engines import GraphEngine
+from fusion.factory import graph_engine, load_nestfuse
+from fusion.fuser import EngineName
+from fusion.graph_engines import GraphEngine, missing_package
 from fusion.graph_method import NestFuseGraphMethod
 from fusion.nestfuse import MINIMUM_SIZE_PX, NestFuse
 from fusion.nestfuse_inference import NestFuseMethod
@@ -28,14 +29,7 @@ Measurement = Callable[[tuple[int, int], int], BenchmarkRow]
 
 _CPU = torch.device("cpu")
 _ENGINES: Mapping[str, GraphEngine] = MappingProxyType(
-    {
-        "onnx": GraphEngine("onnx", _CPU),
-        "openvino": GraphEngine("openvino", _CPU),
-        "openvino-bf16": GraphEngine("openvino", _CPU, "bfloat16"),
-    }
-)
-_PACKAGES: Mapping[str, str] = MappingProxyType(
-    {"onnx": "onnxruntime", "openvino": "openvino", "openvino-bf16": "openvino"}
+    {name: engine for name in get_args(EngineName) if (engine := graph_engine(name, _CPU)) is not None}
 )
 _PLAIN = "two encoder passes in eager torch, float32"
 _PLAIN_NUCLEAR = "two encoder passes and a loop of SVDs in eager torch, float32"
@@ -69,12 +63,10 @@ def plain_nuclear_norms(features: Sequence[Tensor], epsilon: float) -> Tensor:
     return torch.stack([torch.stack(each) for each in norms])[:, None, :, None, None]
 
 
-def missing_package(measurement: str) -> str | None:
+def package_missing_for(measurement: str) -> str | None:
     """What must be installed for a measurement and is not."""
-    for engine, package in _PACKAGES.items():
-        if measurement.endswith(f"-{engine}") and importlib.util.find_spec(package) is None:
-            return package
-    return None
+    engines = (engine for name, engine in _ENGINES.items() if measurement.endswith(f"-{name}"))
+    return next((missing_package(engine.name) for engine in engines), None)
 
 
 def _network(name: str) -> NestFuse:

@@ -260,7 +260,7 @@ def build_fuser(
     given = Circumstances(
         strategy=attention_strategy(pooling, spatial),
         device=where,
-        engine=_engine(engine, where),
+        engine=graph_engine(engine, where),
         strip_px=strip_px,
     )
     return PictureFuser(
@@ -341,7 +341,12 @@ def fusion_graphs(
     return recipe.graphs(state, str(path), strategy), recipe.build(state, str(path), given)
 
 
-def _engine(name: str, device: torch.device) -> GraphEngine | None:
+def graph_engine(name: str, device: torch.device) -> GraphEngine | None:
+    """An engine of :func:`build_fuser` by name; None is PyTorch.
+
+    Raises:
+        InputError: an unknown name.
+    """
     engines: dict[str, EngineName] = {known: known for known in get_args(EngineName)}
     match engines.get(name):
         case "torch":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -23,6 +24,14 @@ Planes = NDArray[np.float32]
 
 # A video has one size; the strips of a large picture have up to three.
 _KEPT_SIZES = 4
+
+# The package of an engine, and what installs it.
+_PACKAGES: Mapping[GraphEngineName, tuple[str, str]] = MappingProxyType(
+    {
+        "onnx": ("onnxruntime", "pip install 'rgbt-stream[cpu]' or, with a GPU, 'rgbt-stream[gpu]'"),
+        "openvino": ("openvino", "pip install 'rgbt-stream[openvino]'"),
+    }
+)
 
 
 class RunningGraph(Protocol):
@@ -90,9 +99,15 @@ def start_graph(
             return _OpenVinoGraph(onnx, device, precision, fixed_sizes=fixed_sizes)
 
 
+def missing_package(engine: GraphEngineName) -> str | None:
+    """The package that an engine needs, where it is not installed."""
+    package, _ = _PACKAGES[engine]
+    return package if importlib.util.find_spec(package) is None else None
+
+
 class _OnnxRuntimeGraph:
     def __init__(self, onnx: bytes, device: torch.device) -> None:
-        runtime = _package("onnxruntime", "pip install 'rgbt-stream[cpu]' or, with a GPU, 'rgbt-stream[gpu]'")
+        runtime = _package("onnx")
         providers = ["CPUExecutionProvider"]
         if device.type == "cuda":
             if "CUDAExecutionProvider" not in runtime.get_available_providers():
@@ -125,7 +140,7 @@ def _openvino_core(openvino: ModuleType) -> Any:
 
 class _OpenVinoGraph:
     def __init__(self, onnx: bytes, device: torch.device, precision: PrecisionName, *, fixed_sizes: bool) -> None:
-        openvino = _package("openvino", "pip install 'rgbt-stream[openvino]'")
+        openvino = _package("openvino")
         if device.type != "cpu":
             raise InputError(f"--engine openvino --device {device}: OpenVINO runs on the CPU here; choose --device cpu")
         self._core = _openvino_core(openvino)
@@ -156,9 +171,9 @@ class _OpenVinoGraph:
         return request
 
 
-def _package(name: str, remedy: str) -> Any:
+def _package(engine: GraphEngineName) -> Any:
+    name, remedy = _PACKAGES[engine]
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        engine = "onnx" if name == "onnxruntime" else name
         raise InputError(f"--engine {engine} needs the package {name}: {remedy}") from error

@@ -9,14 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fusion.graph_engines import PrecisionName
+from fusion.graph_engines import PrecisionName, missing_package
 from trackers.box import Box
 from trackers.factory import (
     STRATEGIES,
@@ -184,9 +183,10 @@ def format_timings(timings: Sequence[Timing]) -> str:
 
 def available_paths() -> tuple[str, ...]:
     """The paths whose engine is installed here."""
-    packages = {"onnx": "onnxruntime", "openvino": "openvino"}
     return tuple(
-        path for path, (engine, _) in PATHS.items() if engine not in packages or find_spec(packages[engine]) is not None
+        path
+        for path, (engine, _) in PATHS.items()
+        if engine == "plain" or engine == "torch" or missing_package(engine) is None
     )
 
 

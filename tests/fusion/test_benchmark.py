@@ -7,7 +7,7 @@ import json
 import pytest
 
 from fusion.benchmark import run_fusion_benchmark
-from fusion.benchmark_nestfuse import NESTFUSE_MEASUREMENTS, missing_package
+from fusion.benchmark_nestfuse import NESTFUSE_MEASUREMENTS, package_missing_for
 from fusion.benchmark_rows import BenchmarkRow
 from fusion.errors import InputError
 
@@ -15,7 +15,7 @@ from fusion.errors import InputError
 def test_fast_paths_agree_with_their_references() -> None:
     lines: list[str] = []
     some = ("nestfuse", "nestfuse-onnx", "nuclear-fast-attention", "nestfuse-nuclear", "nestfuse-lite-openvino-bf16")
-    names = ["auif", "nuclear-pooling", *(name for name in some if not missing_package(name))]
+    names = ["auif", "nuclear-pooling", *(name for name in some if not package_missing_for(name))]
     assert {*some} <= {*NESTFUSE_MEASUREMENTS}
     results = run_fusion_benchmark(size_wh=(48, 40), repeats=1, only=names, progress=lines.append)
     assert [row["name"] for row in results["rows"]] == names
