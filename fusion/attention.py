@@ -129,14 +129,15 @@ def fuse_features(
     return fused
 
 
-def pool_rectified(features: Tensor, strategy: AttentionStrategy) -> Tensor | None:
-    """The values (K, 1, C, 1, 1) that :func:`fuse_features` pools of the features (K, C, H, W) of K pictures.
+def fuse_rectified(features: Tensor, strategy: AttentionStrategy) -> Tensor:
+    """:func:`fuse_features` of the features (K, C, H, W) of K pictures that follow a ReLU: (1, C, H, W).
 
-    For features that follow a ReLU, whose magnitudes need not be taken. None: the strategy has no channel part.
+    Their magnitudes need not be taken, and the channels of all pictures are pooled at once.
     """
-    if strategy.channel == "none":
-        return None
-    return pool_channels(features, strategy.pooling, strategy.epsilon)[:, None]
+    pooled = None
+    if strategy.channel != "none":
+        pooled = pool_channels(features, strategy.pooling, strategy.epsilon)[:, None]
+    return fuse_features([features[picture : picture + 1] for picture in range(len(features))], strategy, pooled)
 
 
 def spatial_weights(features: Sequence[Tensor] | Tensor, strategy: AttentionStrategy = NESTFUSE) -> Tensor:

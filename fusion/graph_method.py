@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fusion.attention import AttentionStrategy, fuse_features, pool_rectified
+from fusion.attention import AttentionStrategy, fuse_rectified
 from fusion.graph_engines import GraphEngine, RunningGraph
 from fusion.graphs import FusionGraphs, decoder_graph, encoder_graph, nestfuse_graphs, write_graph
 from fusion.nestfuse import MINIMUM_SIZE_PX, NestFuse
@@ -44,11 +44,7 @@ class GraphMethod:
         outputs = self._first(*(np.asarray(picture, np.float32)[None, None] for picture in (thermal, visible)))
         if self._strategy is not None:
             with torch.inference_mode():
-                scales = [torch.from_numpy(scale) for scale in outputs]
-                outputs = [
-                    fuse_features(scale.chunk(2), self._strategy, pool_rectified(scale, self._strategy)).numpy()
-                    for scale in scales
-                ]
+                outputs = [fuse_rectified(torch.from_numpy(scale), self._strategy).numpy() for scale in outputs]
         if self._last is not None:
             outputs = self._last(*outputs)
         # A copy, for the engine may use its memory again.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusion.attention import AttentionStrategy, fuse_features, pool_rectified
+from fusion.attention import AttentionStrategy, fuse_rectified
 from fusion.nestfuse import MINIMUM_SIZE_PX, Block, NestFuse, Unit
 from fusion.nestfuse_inference import fine_channels, phase_kernels
 from fusion.onnx_writing import write_onnx
@@ -205,9 +205,7 @@ class FrontGraph(nn.Module):
 
     def forward(self, infrared: Tensor, visible: Tensor) -> list[Tensor]:
         """Fused features (1, C, H, W), finest first."""
-        scales = self.encoder(infrared, visible)
-        strategy = self._strategy
-        return [fuse_features([scale[:1], scale[1:]], strategy, pool_rectified(scale, strategy)) for scale in scales]
+        return [fuse_rectified(scale, self._strategy) for scale in self.encoder(infrared, visible)]
 
 
 class NestFuseGraph(nn.Module):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusion.attention import AttentionStrategy, fuse_features, pool_rectified
+from fusion.attention import AttentionStrategy, fuse_rectified
 from fusion.nestfuse import MINIMUM_SIZE_PX, Block, NestFuse, Unit
 
 
@@ -100,11 +100,7 @@ class NestFuseMethod:
     @torch.inference_mode()
     def fuse(self, images: Tensor) -> Tensor:
         """Fuse the K pictures (K, 1, H, W) in 0..255 into one (1, 1, H, W) float32."""
-        fused = [
-            fuse_features(scale.chunk(len(scale)), self._strategy, pool_rectified(scale, self._strategy))
-            for scale in self.encode(images)
-        ]
-        return self.decode(fused)
+        return self.decode([fuse_rectified(scale, self._strategy) for scale in self.encode(images)])
 
     @property
     def strategy(self) -> AttentionStrategy:
