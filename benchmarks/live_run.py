@@ -37,7 +37,7 @@ import numpy as np
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from fusion.benchmark import describe_machine
+from fusion.benchmark import describe_machine, resident_mb
 from pipeline.sources.synthetic import SyntheticConfig, SyntheticScene
 from tests.pipeline.rtsp_server import Faults, RtspServer
 
@@ -109,7 +109,6 @@ class Viewer(threading.Thread):
     def __init__(self, address: str) -> None:
         super().__init__(daemon=True)
         self._address = address
-        self.shown = 0
 
     def run(self) -> None:
         """Decode and confirm every picture."""
@@ -123,7 +122,6 @@ class Viewer(threading.Thread):
                     header = json.loads(message[4 : 4 + length])
                     cv2.imdecode(np.frombuffer(message, np.uint8, offset=4 + length), cv2.IMREAD_COLOR)
                     socket.send(json.dumps({"type": "shown", "serial": header["serial"]}))
-                    self.shown += 1
             except ConnectionClosed:
                 return
 
@@ -132,11 +130,6 @@ def cpu_s(pid: int) -> float:
     """Processor time of a process in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def rss_mb(pid: int) -> float:
-    """Resident memory of a process in megabytes."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def status_of(address: str) -> dict[str, Any] | None:
@@ -175,7 +168,7 @@ def watch(pid: int, address: str, minutes: float, every_s: float) -> list[Sample
             paired=counters["paired"] / max(1, counters["paired"] + counters["unpaired"]),
             dropped=counters["dropped"],
             level=telemetry["level"],
-            rss_mb=rss_mb(pid),
+            rss_mb=resident_mb(pid),
             cpu_ms=1e3 * (now_cpu_s - cpu_before_s) / max(1, telemetry["pairs"] - pairs_before),
         )
         pairs_before, cpu_before_s = telemetry["pairs"], now_cpu_s
@@ -249,13 +242,12 @@ def main() -> int:
         )
         opened.callback(process.kill)
         assert process.stderr is not None
-        address = None
         for line in process.stderr:
-            address = address or re.search(r"http://(\S+)/", line)
+            address = re.search(r"http://(\S+)/", line)
             if address:
                 break
             print(line, end="", file=sys.stderr)
-        if address is None:
+        else:
             raise SystemExit("the run did not start")
         said: list[str] = []
         threading.Thread(target=lambda: said.extend(process.stderr or ()), daemon=True).start()

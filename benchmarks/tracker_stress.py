@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -24,23 +23,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion.benchmark import resident_mb
 from pipeline.sources.synthetic import SyntheticConfig, SyntheticScene
 from trackers.box import Box
+from trackers.evaluation.frames import PicturePair
 from trackers.factory import TRACKERS, build_tracker
 from trackers.state import Modality, Tracker, TrackState
 
 SIZES_WH = ((320, 240), (240, 180), (400, 224), (180, 240))
 MOST_TARGETS = 3
-_STAY = 0.004
+_OTHER_SCENE = 0.004
 _SPOILED = 0.02
 _ADD, _REMOVE = 0.04, 0.04
 _SAY_EVERY = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    visible_bgr: NDArray[np.uint8]
-    thermal: NDArray[np.uint8]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,21 +51,15 @@ class Stress:
     resident_mb: list[float] = field(default_factory=list)
 
 
-def resident_mb() -> float:
-    """Resident memory of this process in MB (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def pairs_of(rng: np.random.Generator, report: Stress, count: int) -> Iterator[Pair]:
+def pairs_of(rng: np.random.Generator, report: Stress, count: int) -> Iterator[PicturePair]:
     """Pairs of scenes that change, with black, white and frozen spans in one picture or both."""
     scenes = [
         SyntheticScene(SyntheticConfig(seed=seed, size_wh=size, length=400)) for seed, size in enumerate(SIZES_WH)
     ]
     scene, left, ways = scenes[0], 0, ("as it is", "as it is")
-    last: Pair | None = None
+    last: PicturePair | None = None
     for index in range(count):
-        if rng.random() < _STAY:
+        if rng.random() < _OTHER_SCENE:
             scene = scenes[int(rng.integers(len(scenes)))]
             report.size_changes += 1
             last = None
@@ -84,7 +73,7 @@ def pairs_of(rng: np.random.Generator, report: Stress, count: int) -> Iterator[P
             report.spoiled_pairs += 1
             visible = _spoiled(visible, ways[0], None if last is None else last.visible_bgr)
             thermal = _spoiled(thermal, ways[1], None if last is None else last.thermal)
-        last = Pair(visible, thermal)
+        last = PicturePair(visible, thermal)
         yield last
 
 
@@ -124,7 +113,7 @@ def check(states: Sequence[TrackState]) -> None:
         assert all(0 <= other < len(states) and other != own for other in state.near), state.near
 
 
-def random_box(rng: np.random.Generator, pair: Pair) -> Box:
+def random_box(rng: np.random.Generator, pair: PicturePair) -> Box:
     """A box whose centre is inside the picture, from a few pixels to half of it."""
     height, width = pair.thermal.shape
     w, h = rng.uniform(3, width / 2), rng.uniform(3, height / 2)

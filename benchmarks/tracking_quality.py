@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 
 from trackers.box import Box, iou
+from trackers.evaluation.frames import PicturePair
 from trackers.factory import build_tracker
 from trackers.state import Modality, Tracker, TrackStatus
 from trackers.training.sources import Shot, Track, read_sequence
@@ -35,12 +36,6 @@ class Found:
     box: Box
     score: float | None = None
     status: TrackStatus | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    visible_bgr: Any
-    thermal: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,12 +135,12 @@ def runs(
             )
 
 
-def read_pair(shot: Shot) -> Pair:
+def read_pair(shot: Shot) -> PicturePair:
     visible = cv2.imread(str(shot.visible), cv2.IMREAD_COLOR) if shot.visible else None
     thermal = cv2.imread(str(shot.thermal), cv2.IMREAD_GRAYSCALE) if shot.thermal else None
     if visible is None:
         visible = cv2.cvtColor(thermal, cv2.COLOR_GRAY2BGR)
-    return Pair(visible, visible[:, :, 0] if thermal is None else thermal)
+    return PicturePair(visible, visible[:, :, 0] if thermal is None else thermal)
 
 
 def follow(track: Track, tracker: Tracker) -> list[Found]:
@@ -174,10 +169,9 @@ def print_reliability(label: str, frames: Sequence[tuple[Found, float]]) -> None
     if not scored:
         return
     print(f"\n{label}: what a score is worth\n{'score':>14} {'frames':>7} {'IoU > 0':>8} {'IoU > 0.5':>10}")
-    edges = list(pairwise(SCORE_EDGES))
     groups = [
         (f"{low:.2f}..{high:.2f}", [hit for score, _, hit in scored if low <= score < high or score == high == 1])
-        for low, high in edges
+        for low, high in pairwise(SCORE_EDGES)
     ]
     groups += [(status.value, [hit for _, own, hit in scored if own is status]) for status in TrackStatus]
     for name, hits in groups:

@@ -11,7 +11,7 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -94,6 +94,12 @@ def describe_machine() -> dict[str, Any]:
         "opencv": cv2.__version__,
         "numpy": np.__version__,
     }
+
+
+def resident_mb(process: int | Literal["self"] = "self") -> float:
+    """Resident memory in MB of a process by its number, or of this one (Linux)."""
+    pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _auif(size_wh: tuple[int, int], repeats: int) -> BenchmarkRow:
