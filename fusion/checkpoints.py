@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fusion.errors import InputError
+from fusion.whole_files import written_whole
 
 _LISTED_KEYS = 2
 _CHECKPOINT_SUFFIXES = frozenset({".ckpt", ".model", ".pkl", ".pt", ".pth", ".safetensors"})
@@ -128,9 +129,8 @@ def save_half(module: nn.Module, path: Path, metadata: Mapping[str, str]) -> Non
         for name, value in module.state_dict().items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    safetensors.torch.save_file(state, partial, metadata=dict(metadata))
-    partial.replace(path)
+    with written_whole(path) as partial:
+        safetensors.torch.save_file(state, partial, metadata=dict(metadata))
 
 
 def _listed(names: Iterable[str]) -> str:

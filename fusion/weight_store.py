@@ -20,6 +20,7 @@ from torch import Tensor
 
 from fusion.checkpoints import read_state_dict
 from fusion.errors import InputError
+from fusion.whole_files import written_whole
 
 DIRECTORY_VARIABLE = "RGBT_STREAM_WEIGHTS"
 
@@ -128,11 +129,10 @@ def import_weights(path: Path, name: str, recipes: Sequence[WeightRecipe]) -> Pa
     state = recipe.read(path)
     recipe.check(state, str(path))
     target = weights_directory() / f"{name}.safetensors"
-    partial = target.with_suffix(".partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file({key: value.contiguous() for key, value in state.items()}, partial)
-        partial.replace(target)
+        with written_whole(target) as partial:
+            safetensors.torch.save_file({key: value.contiguous() for key, value in state.items()}, partial)
         note_digest(target)
     except OSError as error:
         raise InputError(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fusion.errors import InputError, RunError
 from fusion.fuser import Fuser
+from fusion.whole_files import written_whole
 from pipeline.assemble import PairSourceConfig, open_pairs
 from pipeline.calibration import Calibration
 from pipeline.frames import Frame, PairStatus
@@ -159,13 +160,8 @@ def write_still(path: Path, picture_bgr: NDArray[np.uint8], *, gray: bool) -> No
     if not done:
         raise RunError(f"{path}: the picture could not be encoded; choose another file type")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with written_whole(path) as partial:
         partial.write_bytes(data.tobytes())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def check_still_name(path: Path) -> None:

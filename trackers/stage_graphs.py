@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, cast
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 import trackers.networks
 from fusion import onnx_writing
+from fusion.whole_files import written_whole
 from trackers.networks.interface import Features, StagedNetwork, modality_batch
 
 CACHE_VARIABLE = "RGBT_STREAM_CACHE"
@@ -137,14 +137,8 @@ def _keep(content: bytes, path: Path) -> None:
     """Write a file in one step; a folder that cannot be written only means writing the graph again next time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            Path(partial).replace(path)
-        except BaseException:
-            Path(partial).unlink(missing_ok=True)
-            raise
+        with written_whole(path) as partial:
+            partial.write_bytes(content)
     except OSError:
         return
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fusion.whole_files import written_whole
 from pipeline.frames import StreamResult
 from pipeline.telemetry import Reservoir, Telemetry
 
@@ -97,13 +98,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         OSError: the file cannot be written.
     """
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    with written_whole(path) as partial, partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

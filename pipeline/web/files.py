@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 
 from fusion.errors import InputError
+from fusion.whole_files import written_whole
 from pipeline.calibration import Calibration, write_calibration
 from pipeline.control import RunEvent
 from pipeline.frames import StreamResult
@@ -126,13 +127,8 @@ class OutputFolder:
                 break
         else:
             raise OSError(28, f"there are {_MOST_CALIBRATIONS} calibrations already")
-        partial = self._folder / f".{path.name}.partial"
-        try:
+        with written_whole(path) as partial:
             write_calibration(calibration, partial)
-            partial.replace(path)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
         return path.name
 
     def save_snapshot(self, result: StreamResult) -> list[str]:
@@ -159,13 +155,8 @@ class OutputFolder:
             done, data = cv2.imencode(".png", picture)
             if not done:
                 raise OSError(5, f"{name} could not be encoded")
-            partial = self._folder / f".{name}.partial"
-            try:
+            with written_whole(self._folder / name) as partial:
                 partial.write_bytes(data.tobytes())
-                partial.replace(self._folder / name)
-            except OSError:
-                partial.unlink(missing_ok=True)
-                raise
             names.append(name)
         return names
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fusion.whole_files import written_whole
 from trackers.evaluation.dataset import VideoSequence
 from trackers.evaluation.frames import SequenceFrames
 from trackers.evaluation.protocol import Run, RunOptions, run_sequence, runs_suffice
@@ -91,10 +92,8 @@ def write_run(results: Path, job: Job, repetition: int, run: Run) -> str:
     text = run.text
     times = path.with_name(f"{path.stem}_time.value")
     times.write_text("".join(f"{seconds:.6f}\n" for seconds in run.seconds), encoding="utf-8")
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with written_whole(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
     return text

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusion.errors import InputError
+from fusion.whole_files import written_whole
 from trackers.evaluation.closed_form import CLOSED_FORMS, ClosedFormTracker
 from trackers.evaluation.dataset import VideoSequence
 from trackers.evaluation.pixel_fusion import PixelFusionTracker, fuser_digest
@@ -261,6 +262,5 @@ def check_identity(
         "made_by": dict(description),
         "sequences": {**known, **sequences},
     }
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")

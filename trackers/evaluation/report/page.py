@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from fusion.whole_files import written_whole
 from trackers.evaluation.report import plots, tables
 from trackers.evaluation.report.content import Report, versions
 from trackers.evaluation.scores import ResetScores
@@ -33,9 +34,8 @@ def write_report(report: Report, out: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file in one step, so that no reader and no kill meets half of it."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def render_page(report: Report) -> str:
