@@ -20,6 +20,8 @@ LAYERS = 10
 FEATURES = 64
 BLUR_SIDE_PX = 11
 LAPLACE_SIDE_PX = 19
+LAPLACE_FACTOR = LAPLACE_SIDE_PX**2 / (2 * (LAPLACE_SIDE_PX**2 - 1))
+"""Times the mean less the centre, the sum less 361 times the centre, divided by 720."""
 MINIMUM_SIZE_PX = LAPLACE_SIDE_PX // 2 + 1
 """The Laplacian mirrors nine pixels at the border, so a picture needs one more."""
 
@@ -110,8 +112,7 @@ def blur(image: Tensor) -> Tensor:
 
 def laplace(image: Tensor) -> Tensor:
     """Sum over 19 x 19 pixels minus 361 times the centre, divided by 720, with mirrored border."""
-    area = LAPLACE_SIDE_PX**2
-    return (box_mean(image, LAPLACE_SIDE_PX) - image) * (area / (2 * (area - 1)))
+    return (box_mean(image, LAPLACE_SIDE_PX) - image) * LAPLACE_FACTOR
 
 
 def box_mean(image: Tensor, side_px: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusion.auif import BLUR_SIDE_PX, LAPLACE_SIDE_PX, combine, mirrored
+from fusion.auif import BLUR_SIDE_PX, LAPLACE_FACTOR, LAPLACE_SIDE_PX, combine, mirrored
 from fusion.auif_inference import AuifMethod, CollapsedLayer, Plane
 
 
@@ -65,8 +65,7 @@ class AuifGraph(nn.Module):
         """Picture (1, 1, H, W) of two pictures of its size."""
         images = torch.cat([infrared, visible]) / 255
         base = _box_mean(images, BLUR_SIDE_PX)
-        area = LAPLACE_SIDE_PX**2
-        detail = (_box_mean(images, LAPLACE_SIDE_PX) - images) * (area / (2 * (area - 1)))
+        detail = (_box_mean(images, LAPLACE_SIDE_PX) - images) * LAPLACE_FACTOR
         for layer in self.base:
             base = layer(base, images)
         for layer in self.detail:

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from fusion.auif import (
     BLUR_SIDE_PX,
+    LAPLACE_FACTOR,
     LAPLACE_SIDE_PX,
     LAYERS,
     MINIMUM_SIZE_PX,
@@ -117,8 +118,7 @@ class AuifMethod:
     def encode(self, image: Plane) -> tuple[Plane, Plane]:
         """Base and detail of a picture (H, W) in 0..1."""
         base = _box_mean(image, BLUR_SIDE_PX)
-        area = LAPLACE_SIDE_PX**2
-        detail = (_box_mean(image, LAPLACE_SIDE_PX) - image) * np.float32(area / (2 * (area - 1)))
+        detail = (_box_mean(image, LAPLACE_SIDE_PX) - image) * np.float32(LAPLACE_FACTOR)
         for layer in self.base:
             base = layer(base, image)
         for layer in self.detail:

@@ -185,11 +185,6 @@ class NanoTrack(nn.Module):
         kernels: Features = self.ban_head.kernels(template)
         return kernels
 
-    def raw_response(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits (B, 2, H, W), background first, and distances (B, 4, H, W) left, top, right, bottom."""
-        logits, distances = self.ban_head.read(self.match(template, self.adjust_search(features)))
-        return logits, distances
-
     def respond(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> Response:
         """Scores and boxes for remembered kernels and search features."""
         return respond_in_stages(self, template, features)

@@ -57,11 +57,6 @@ class SiamRPN(nn.Module):
         """Correlation kernels of all scales from template features."""
         return self.rpn_head.kernels(self.neck.template(features) if self.has_neck else features)
 
-    def raw_response(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits (B, 2A, H, W), background first, and deltas (B, 4A, H, W); for training and export."""
-        logits, deltas = self.rpn_head.read(self.match(template, self.adjust_search(features)))
-        return logits, deltas
-
     def respond(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> Response:
         """Scores and boxes for remembered kernels and search features."""
         return respond_in_stages(self, template, features)

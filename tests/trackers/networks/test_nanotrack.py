@@ -49,7 +49,8 @@ def test_network_equals_the_reference(reference: Any, network: NanoTrack, versio
     template, search = network.extract(reference.crop(127, 1)), network.extract(reference.crop(255, 2))
     reference.assert_close(golden, f"z.features.{network.last_block}", template[0])
     reference.assert_close(golden, f"x.features.{network.last_block}", search[0])
-    logits, distances = network.raw_response(network.encode_template(template), search)
+    matches = network.match(network.encode_template(template), network.adjust_search(search))
+    logits, distances = network.ban_head.read(matches)
     reference.assert_close(golden, "cls", logits)
     reference.assert_close(golden, "loc", distances)
 
@@ -65,7 +66,8 @@ def test_network_equals_the_onnx_files(shared: Path, reference: Any, network: Na
     np.testing.assert_allclose(features.numpy(), from_onnx, rtol=0, atol=1e-4)
     (template,) = network.extract(reference.crop(127, 1))
     logits, distances = head.run(None, {"input1": template.numpy(), "input2": features.numpy()})
-    ours = network.raw_response(network.encode_template((template,)), (features,))
+    matches = network.match(network.encode_template((template,)), network.adjust_search((features,)))
+    ours = network.ban_head.read(matches)
     np.testing.assert_allclose(ours[0].numpy(), logits, rtol=0, atol=1e-4)
     np.testing.assert_allclose(ours[1].numpy(), distances, rtol=1e-5, atol=1e-4)
 

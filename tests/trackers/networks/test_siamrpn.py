@@ -95,17 +95,17 @@ def test_network_equals_the_reference(reference: Any, name: str) -> None:
         reference.assert_close(golden, f"z.backbone.{level}", z)
         reference.assert_close(golden, f"x.backbone.{level}", x)
     template = network.encode_template(template_features)
+    matches = network.match(template, network.adjust_search(search_features))
     if network.has_neck:
         for number, z, x in zip(
             (2, 3, 4), network.neck.template(template_features), network.neck(search_features), strict=True
         ):
             reference.assert_close(golden, f"z.neck.downsample{number}", z)
             reference.assert_close(golden, f"x.neck.downsample{number}", x)
-        responses = network.rpn_head.responses(network.match(template, network.adjust_search(search_features)))
-        for number, (logits, deltas) in zip((2, 3, 4), responses, strict=True):
+        for number, (logits, deltas) in zip((2, 3, 4), network.rpn_head.responses(matches), strict=True):
             reference.assert_close(golden, f"x.rpn{number}.cls", logits)
             reference.assert_close(golden, f"x.rpn{number}.loc", deltas)
-    logits, deltas = network.raw_response(template, search_features)
+    logits, deltas = network.rpn_head.read(matches)
     reference.assert_close(golden, "cls", logits)
     reference.assert_close(golden, "loc", deltas)
     response = network.respond(template, search_features)
@@ -126,6 +126,7 @@ def test_rgbt_network_equals_the_reference(reference: Any) -> None:
             reference.assert_close(golden, f"{side}.color.layer{number}", level[:1])
             reference.assert_close(golden, f"{side}.ir.layer{number}", level[1:])
             reference.assert_close(golden, f"{side}.fused.layer{number}", both)
-    logits, deltas = network.raw_response(network.encode_template(fused["z"]), fused["x"])
+    matches = network.match(network.encode_template(fused["z"]), network.adjust_search(fused["x"]))
+    logits, deltas = network.rpn_head.read(matches)
     reference.assert_close(golden, "cls", logits)
     reference.assert_close(golden, "loc", deltas)
