@@ -281,6 +281,14 @@ class Watcher:
         except ConnectionClosed as closed:
             return closed.rcvd.code if closed.rcvd else None
 
+    def pause(self) -> None:
+        """Pause the run; on return the pair that was being processed meanwhile is published, and no other comes."""
+        self.say(type="pause", on=True)
+        assert self.event("paused")["paused"] is True
+        # The pause may have been obeyed just before a pair was processed; the next command is obeyed after it.
+        self.say(type="remove", target=999)
+        self.event("refused")
+
     def event(self, kind: str) -> dict[str, Any]:
         """The next event of this kind; pictures before it are confirmed."""
         others: list[dict[str, Any]] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,9 +121,7 @@ def test_points_are_previewed_applied_saved_and_read_by_calibration(rig: Rig) ->
 
 def test_a_run_that_stands_still_shows_the_change(rig: Rig) -> None:
     with rig.watch() as viewer:
-        viewer.say(type="pause", on=True)
-        viewer.event("paused")
-        time.sleep(0.5)  # what was being fused when the pause came is shown now
+        viewer.pause()
         viewer.say(type="view", view="thermal")
         before = viewer.picture(like=lambda picture: picture.header["view"] == "thermal")
         viewer.say(type="nudge", shift=[10, 0])

@@ -244,23 +244,21 @@ def test_viewers_beyond_the_limit_are_asked_to_come_later(tmp_path: Path) -> Non
 def test_a_thousand_connections_are_bounded_and_the_stream_goes_on(tmp_path: Path) -> None:
     with Rig(tmp_path) as rig, rig.watch() as viewer:
         viewer.picture()
-        before = rig.telemetry.snapshot()
         idle: list[socket.socket] = []
         try:
             address = "127.0.0.1", rig.server.port
             idle.extend(socket.create_connection(address, timeout=5) for _ in range(1000))
             connections = rig.server._server.server_state.connections
             wait_until(lambda: len(connections) <= MOST_CONNECTIONS)
+            before = rig.telemetry.snapshot().pairs
             first = viewer.picture().header["frame"]
             viewer.picture(like=lambda picture: picture.header["frame"] > first + 20)
+            # A busy machine drops frames, so the viewer may have come this far with few pairs.
+            wait_until(lambda: rig.telemetry.snapshot().pairs > before + 20, 60)
         finally:
             for connection in idle:
                 connection.close()
         wait_until(lambda: rig.request("/healthz").status == 200)
-        after = rig.telemetry.snapshot()
-        # Frames are counted with those that a busy machine drops.
-        assert after.pairs + after.counters["dropped"] > before.pairs + 20
-        assert after.pairs > before.pairs + 5
 
 
 def test_a_connection_that_asks_for_nothing_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
