@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,12 +12,13 @@ import pytest
 from fusion.errors import InputError
 from pipeline.assemble import PairSourceConfig, open_pairs
 from pipeline.cli.main import run
-from pipeline.frames import Frame, PairStatus
+from pipeline.frames import PairStatus
 from pipeline.sources import SourceOptions, is_live
 from pipeline.sources.gstreamer import launch_arguments
 from pipeline.sources.live import LiveSource, open_live
 from pipeline.sources.live_state import LiveConfig, LiveState
 from pipeline.sources.uri_names import display_name, uri_kind
+from tests.pipeline.waiting import frames_until
 
 QUICK = LiveConfig(
     watchdog_s=0.3, open_timeout_s=5.0, read_timeout_s=0.5, backoff_s=0.1, backoff_limit_s=0.3, give_up_s=20.0
@@ -88,17 +87,6 @@ def alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def frames_until(source: LiveSource, wanted: Callable[[Frame], bool], limit_s: float = 20.0) -> list[Frame]:
-    end_s, read = time.monotonic() + limit_s, []
-    while time.monotonic() < end_s:
-        item = source.inbox.get(0.1)
-        if item is not None:
-            read.append(item[1])
-            if wanted(item[1]):
-                return read
-    raise AssertionError(f"no such frame among {len(read)}; {source.health()}")
 
 
 def open_pipeline(description: str, *, thermal: bool = False) -> LiveSource:

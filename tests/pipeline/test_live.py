@@ -23,6 +23,7 @@ from pipeline.sources.inbox import Inbox
 from pipeline.sources.live import LiveSource, open_live
 from pipeline.sources.live_state import LiveConfig, LiveState
 from tests.pipeline.rtsp_server import RtspServer
+from tests.pipeline.waiting import frames_until, wait_until
 
 QUICK = LiveConfig(
     watchdog_s=0.4, open_timeout_s=1.0, read_timeout_s=0.4, backoff_s=0.1, backoff_limit_s=0.3, give_up_s=1.8
@@ -31,25 +32,6 @@ QUICK = LiveConfig(
 
 def open_camera(server: RtspServer, config: LiveConfig = QUICK) -> LiveSource:
     return open_live(server.url, role="visible", options=SourceOptions(), config=config)
-
-
-def frames_until(source: LiveSource, wanted: Callable[[Frame], bool], limit_s: float = 15.0) -> list[Frame]:
-    """Frames up to the first that is wanted."""
-    end_s, read = time.monotonic() + limit_s, []
-    while time.monotonic() < end_s:
-        item = source.inbox.get(0.1)
-        if item is not None:
-            read.append(item[1])
-            if wanted(item[1]):
-                return read
-    raise AssertionError(f"no such frame among {len(read)}; {source.health()}")
-
-
-def wait_for(condition: Callable[[], bool], limit_s: float = 15.0) -> None:
-    end_s = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end_s, "waited too long"
-        time.sleep(0.02)
 
 
 def test_frames_come_with_times_on_the_clock_of_the_host() -> None:
@@ -110,8 +92,8 @@ def test_a_stall_is_seen_and_survived() -> None:
     patient = replace(QUICK, watchdog_s=0.2, read_timeout_s=0.8, give_up_s=10.0)
     with RtspServer() as server, open_camera(server, patient) as source:
         server.faults.stall = True
-        wait_for(lambda: source.health().state is LiveState.STALLED)
-        wait_for(lambda: source.health().state is LiveState.RECONNECTING)
+        wait_until(lambda: source.health().state is LiveState.STALLED)
+        wait_until(lambda: source.health().state is LiveState.RECONNECTING)
         server.faults.stall = False
         frames_until(source, lambda frame: frame.epoch >= 1)
         assert source.health().reconnects >= 1
@@ -120,11 +102,11 @@ def test_a_stall_is_seen_and_survived() -> None:
 def test_a_server_that_is_killed_and_comes_back_is_found_again_and_one_that_does_not_is_given_up() -> None:
     with RtspServer() as server, open_camera(server) as source:
         server.stop()
-        wait_for(lambda: source.health().state is LiveState.RECONNECTING)
+        wait_until(lambda: source.health().state is LiveState.RECONNECTING)
         server.start()
         frames_until(source, lambda frame: frame.epoch >= 1)
         server.stop()
-        wait_for(lambda: source.health().state is LiveState.FAILED)
+        wait_until(lambda: source.health().state is LiveState.FAILED)
         with pytest.raises(RunError, match="gone for good"):
             for _ in source:
                 pass
@@ -243,7 +225,7 @@ def test_motion_jpeg_over_http_has_the_times_of_its_arrival() -> None:
         span_s = frames[-1].time_s - frames[0].time_s
         assert span_s == pytest.approx(frames[-1].arrival_s - frames[0].arrival_s, abs=0.4)
         camera.sending.clear()
-        wait_for(lambda: source.health().state is LiveState.RECONNECTING)
+        wait_until(lambda: source.health().state is LiveState.RECONNECTING)
         camera.sending.set()
         frames_until(source, lambda frame: frame.epoch >= 1)
 

@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import pytest
 
 from pipeline.cli.main import run
 from tests.pipeline.rtsp_server import RtspServer
+from tests.pipeline.waiting import wait_until
 
 REPO = Path(__file__).resolve().parents[3]
 CHEAP = ["--fuser", "average", "--tracker", "none"]
@@ -48,21 +48,14 @@ def frames(path: Path) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
-def wait_until(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
-    end_s = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end_s, "it did not come about in time"
-        time.sleep(0.05)
-
-
 def test_it_goes_on_with_one_camera_and_fails_without_any(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     with cameras() as (visible, thermal):
 
         def break_one_after_the_other() -> None:
-            wait_until(lambda: sum(line["status"] == "paired" for line in lines(out)) >= 10)
+            wait_until(lambda: sum(line["status"] == "paired" for line in lines(out)) >= 10, 60)
             visible.stop()
-            wait_until(lambda: sum(line["status"] == "single" for line in lines(out)) >= 10)
+            wait_until(lambda: sum(line["status"] == "single" for line in lines(out)) >= 10, 60)
             thermal.stop()
 
         breaker = threading.Thread(target=break_one_after_the_other)
@@ -92,7 +85,7 @@ def test_a_live_run_that_is_ended_leaves_what_it_recorded(tmp_path: Path, number
         command = [sys.executable, "run_stream.py", "stream", "--visible", visible.url, "--thermal", thermal.url]
         process = subprocess.Popen([*command, *CHEAP, "--out", str(out)], cwd=REPO, stderr=subprocess.PIPE, text=True)
         try:
-            wait_until(lambda: len(lines(out)) >= 120)
+            wait_until(lambda: len(lines(out)) >= 120, 60)
             process.send_signal(number)
             process.communicate(timeout=30)
         finally:

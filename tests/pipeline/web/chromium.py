@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.pipeline.web.rig import Rig, wait_until
+from tests.pipeline.waiting import wait_until
+from tests.pipeline.web.rig import Rig
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e '.[dev]'")
 
@@ -83,14 +84,6 @@ def complaints(driver: Any) -> list[str]:
     return [entry["message"] for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
 
 
-def picture_place(driver: Any) -> dict[str, float]:
-    place: dict[str, float] = driver.execute_script(
-        "const r = document.getElementById('picture').getBoundingClientRect();"
-        "return {x: r.x, y: r.y, w: r.width, h: r.height}"
-    )
-    return place
-
-
 def shown(driver: Any, what: str = "frame") -> Any:
     """A fact of the picture on the canvas."""
     value = driver.find_element(By.ID, "picture").get_attribute(f"data-{what}")
@@ -118,6 +111,20 @@ def keep_screenshot(driver: Any, name: str) -> None:
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
         driver.save_screenshot(str(Path(folder) / f"{name}.png"))
+
+
+def press(driver: Any, xy: tuple[float, float]) -> None:
+    """Press the mouse at a point of the page and keep it down."""
+    actions = ActionChains(driver, duration=0)
+    actions.w3c_actions.pointer_action.move_to_location(round(xy[0]), round(xy[1])).pointer_down()
+    actions.perform()
+
+
+def release(driver: Any, xy: tuple[float, float]) -> None:
+    """Drag the mouse that is down to a point of the page and let go."""
+    actions = ActionChains(driver, duration=20)
+    actions.w3c_actions.pointer_action.move_to_location(round(xy[0]), round(xy[1])).pointer_up()
+    actions.perform()
 
 
 def tap(driver: Any, xy: tuple[float, float], kind: str = "mouse") -> None:

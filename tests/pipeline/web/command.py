@@ -56,7 +56,7 @@ def serving(host: str) -> bool:
         return False
 
 
-def synthetic(length: int) -> list[str]:
+def synthetic(length: int, size_wh: tuple[int, int] = (160, 120)) -> list[str]:
     options = [f"--set=source.{role}_options.length={length}" for role in ("visible", "thermal")]
-    sizes = [f"--set=source.{role}_options.size_wh=[160, 120]" for role in ("visible", "thermal")]
+    sizes = [f"--set=source.{role}_options.size_wh={list(size_wh)}" for role in ("visible", "thermal")]
     return ["--visible", "synthetic:3", "--thermal", "synthetic:3", "--live", *options, *sizes]

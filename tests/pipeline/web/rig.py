@@ -35,10 +35,12 @@ from pipeline.sinks.telemetry import TelemetrySink
 from pipeline.sources.profile import ThermalProfile
 from pipeline.stream import run_stream
 from pipeline.telemetry import SourceHealth, Telemetry
+from pipeline.thermal import ThermalConfig
 from pipeline.web.hub import Hub, HubConfig
 from pipeline.web.security import parse_address
 from pipeline.web.server import WebServer
 from tests.pipeline.doubles import IdentityTracker
+from tests.pipeline.waiting import wait_until
 
 SIZE_WH = (320, 240)
 
@@ -90,6 +92,13 @@ def unregistered_pairs(rate: float, ended: threading.Event, builder: PairBuilder
         )
         index += 1
         ended.wait(max(begin_s + index / rate - time.monotonic(), 0))
+
+
+def unregistered_rig(folder: Path) -> Rig:
+    """A rig with a thermal camera of its own, whose registration and display can be changed."""
+    # Two even temperatures give an equalised picture hardly any contrast.
+    display = ThermalConfig(mode="fixed", low=COLD, high=COLD + 2550)
+    return Rig(folder, builder=PairBuilder(display=display))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +202,12 @@ class Rig:
     def host(self) -> str:
         return f"127.0.0.1:{self.server.port}"
 
+    @property
+    def homography(self) -> NDArray[np.float64]:
+        """What registers the pictures now."""
+        assert self.hub.desk is not None
+        return self.hub.desk.calibration.homography
+
     def request(
         self,
         path: str,
@@ -245,6 +260,12 @@ class Picture:
     header: dict[str, Any]
     jpeg: bytes
 
+    @classmethod
+    def of(cls, data: bytes) -> Picture:
+        """Unpack a binary message."""
+        (length,) = struct.unpack(">I", data[:4])
+        return cls(json.loads(data[4 : 4 + length]), data[4 + length :])
+
 
 class Watcher:
     """A viewer's end of a WebSocket."""
@@ -260,8 +281,7 @@ class Watcher:
         if isinstance(data, str):
             message: dict[str, Any] = json.loads(data)
             return message
-        (length,) = struct.unpack(">I", data[:4])
-        return Picture(json.loads(data[4 : 4 + length]), data[4 + length :])
+        return Picture.of(data)
 
     def picture(self, *, confirm: bool = True, like: Callable[[Picture], bool] = lambda _: True) -> Picture:
         """The next picture that is ``like`` this; those before it are confirmed too."""
@@ -302,10 +322,3 @@ class Watcher:
             elif heard["type"] == "event":
                 others.append(heard)
         raise AssertionError(f"no event {kind!r} came, but {others}")
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
-    end_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end_s, "it did not come about in time"
-        time.sleep(0.01)

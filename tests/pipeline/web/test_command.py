@@ -18,8 +18,9 @@ from websockets.sync.client import connect
 
 from pipeline.cli.main import run
 from tests.pipeline.rtsp_server import Faults, RtspServer
+from tests.pipeline.waiting import wait_until
 from tests.pipeline.web.command import get, serving, started, synthetic
-from tests.pipeline.web.rig import Watcher, wait_until
+from tests.pipeline.web.rig import Watcher
 
 TOKEN = "correct horse battery"
 

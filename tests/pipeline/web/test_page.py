@@ -8,10 +8,10 @@ import pytest
 
 from pipeline.shelf import ShelfConfig
 from pipeline.telemetry import SourceHealth
+from tests.pipeline.waiting import wait_until
 from tests.pipeline.web.chromium import (
     NEEDS_CHROMIUM,
     PHONE,
-    ActionChains,
     By,
     browser,
     choose,
@@ -19,11 +19,14 @@ from tests.pipeline.web.chromium import (
     drag,
     keep_screenshot,
     open_page,
-    picture_place,
+    place_of,
+    press,
+    release,
     shown,
+    tap,
     wait_for_state,
 )
-from tests.pipeline.web.rig import Rig, wait_until
+from tests.pipeline.web.rig import Rig
 
 from selenium.webdriver.common.keys import Keys  # isort: skip
 
@@ -43,7 +46,7 @@ def test_a_box_drawn_on_the_scaled_picture_starts_on_the_frame_that_was_seen(tmp
     # A short shelf, so that only the hold keeps the frame while the box is being drawn.
     with Rig(tmp_path, sources=SOURCES, shelf=ShelfConfig(pairs=20)) as rig, browser() as driver:
         open_page(driver, rig)
-        place = picture_place(driver)
+        place = place_of(driver, "picture")
         scale = place["w"] / 320
         assert scale > 1.5
         assert abs(place["h"] / 240 - scale) < 0.02
@@ -71,19 +74,13 @@ def test_a_box_drawn_on_the_scaled_picture_starts_on_the_frame_that_was_seen(tmp
 def test_the_frame_of_the_box_is_the_one_on_the_screen(tmp_path: Path) -> None:
     with Rig(tmp_path, shelf=ShelfConfig(pairs=20)) as rig, browser() as driver:
         open_page(driver, rig)
-        place = picture_place(driver)
+        place = place_of(driver, "picture")
         start = round(place["x"] + 30), round(place["y"] + 30)
-        actions = ActionChains(driver, duration=0)
-        actions.w3c_actions.pointer_action.move_to_location(*start)
-        actions.w3c_actions.pointer_action.pointer_down()
-        actions.perform()
+        press(driver, start)
         seen = shown(driver)
         wait_until(lambda: rig.hub.latest is not None and rig.hub.latest.result.pair.index > seen + 30)
         assert shown(driver) == seen
-        actions = ActionChains(driver, duration=40)
-        actions.w3c_actions.pointer_action.move_to_location(start[0] + 90, start[1] + 60)
-        actions.w3c_actions.pointer_action.pointer_up()
-        actions.perform()
+        release(driver, (start[0] + 90, start[1] + 60))
         wait_until(lambda: any(line["targets"] for line in rig.lines()))
         first = next(line for line in rig.lines() if line["targets"])
         assert first["index"] == seen
@@ -98,7 +95,7 @@ def test_views_pause_record_and_keys(tmp_path: Path) -> None:
             body.send_keys(key)
             wait_until(lambda view=view: shown(driver, "view") == view)
             assert shown(driver, "panels") == panels
-        place = picture_place(driver)
+        place = place_of(driver, "picture")
         assert place["w"] / place["h"] == pytest.approx(2 * 320 / 240, rel=0.02)
         # A box on the right picture of two lies in the same pixels as on the left one.
         scale = place["w"] / 640
@@ -125,13 +122,8 @@ def test_views_pause_record_and_keys(tmp_path: Path) -> None:
         wait_until(lambda: driver.find_element(By.ID, "target-count").text == "2")
         body.send_keys("x2")
         wait_until(lambda: driver.find_element(By.ID, "target-count").text == "1")
-        place = picture_place(driver)
-        click = ActionChains(driver, duration=0)
-        click.w3c_actions.pointer_action.move_to_location(
-            round(place["x"] + 125 / 320 * place["w"]), round(place["y"] + 80 / 240 * place["h"])
-        )
-        click.w3c_actions.pointer_action.click()
-        click.perform()
+        place = place_of(driver, "picture")
+        tap(driver, (place["x"] + 125 / 320 * place["w"], place["y"] + 80 / 240 * place["h"]))
         wait_until(lambda: driver.find_element(By.ID, "target-count").text == "0")
 
         choose(driver, "pooling", "max")
@@ -167,7 +159,7 @@ def test_the_page_fits_a_phone(tmp_path: Path) -> None:
         driver.find_element(By.ID, "token").send_keys("a token of some length" + Keys.ENTER)
         wait_until(lambda: bool(driver.find_elements(By.ID, "veil")))
         wait_until(lambda: not driver.find_element(By.ID, "veil").is_displayed())
-        place = picture_place(driver)
+        place = place_of(driver, "picture")
         drag(
             driver,
             (round(place["x"] + 0.3 * place["w"]), round(place["y"] + 0.3 * place["h"])),

@@ -14,20 +14,22 @@ import numpy as np
 import pytest
 
 from pipeline.sources.synthetic import SyntheticConfig, SyntheticScene
+from tests.pipeline.waiting import wait_until
 from tests.pipeline.web.chromium import (
     NEEDS_CHROMIUM,
-    ActionChains,
     By,
     browser,
     choose,
     complaints,
     keep_screenshot,
-    picture_place,
+    place_of,
+    press,
+    release,
     shown,
+    tap,
     wait_for_state,
 )
-from tests.pipeline.web.command import get, serving, started
-from tests.pipeline.web.rig import wait_until
+from tests.pipeline.web.command import get, serving, started, synthetic
 from trackers.box import Box, iou
 
 from selenium.webdriver.common.keys import Keys  # isort: skip
@@ -44,12 +46,9 @@ PROFILE = "scale: 0.01\noffset: -273.15\n"
 def arguments(folder: Path, address: str) -> list[str]:
     profile = folder / "thermal.yaml"
     profile.write_text(PROFILE)
-    options = [f"--set=source.{role}_options.length={LENGTH}" for role in ("visible", "thermal")]
-    sizes = [f"--set=source.{role}_options.size_wh=[{SIZE_WH[0]}, {SIZE_WH[1]}]" for role in ("visible", "thermal")]
     thermal = ["--set=source.thermal_options.thermal_16bit=true", f"--set=source.thermal_options.profile={profile}"]
-    source = ["--visible", "synthetic:3", "--thermal", "synthetic:3", "--live", *options, *sizes, *thermal]
     # A box in a corner stands in for the targets that the scene would name by itself.
-    return [*source, "--web", address, "--tracker", "siamrpn-lite", "--box", "2,2,12,12"]
+    return [*synthetic(LENGTH, SIZE_WH), *thermal, "--web", address, "--tracker", "siamrpn-lite", "--box", "2,2,12,12"]
 
 
 def open_command(driver: Any, host: str) -> None:
@@ -57,18 +56,6 @@ def open_command(driver: Any, host: str) -> None:
     driver.get(f"http://{host}/")
     wait_until(lambda: not driver.find_element(By.ID, "veil").is_displayed(), PATIENCE_S)
     wait_until(lambda: shown(driver) > 10, PATIENCE_S)  # the first pairs through a network take long
-
-
-def press(driver: Any, xy: tuple[float, float]) -> None:
-    actions = ActionChains(driver, duration=0)
-    actions.w3c_actions.pointer_action.move_to_location(round(xy[0]), round(xy[1])).pointer_down()
-    actions.perform()
-
-
-def release(driver: Any, xy: tuple[float, float]) -> None:
-    actions = ActionChains(driver, duration=20)
-    actions.w3c_actions.pointer_action.move_to_location(round(xy[0]), round(xy[1])).pointer_up()
-    actions.perform()
 
 
 def lines_of(out: Path) -> list[dict[str, Any]]:
@@ -101,7 +88,7 @@ def test_a_target_is_drawn_followed_and_written_and_the_run_is_steered(tmp_path:
     with browser() as driver:
         with started(out, *arguments(tmp_path, "127.0.0.1:0")) as (process, host):
             open_command(driver, host)
-            place = picture_place(driver)
+            place = place_of(driver, "picture")
             scale = place["w"] / SIZE_WH[0]
 
             def on_page(x: float, y: float) -> tuple[int, int]:
@@ -161,9 +148,7 @@ def test_a_target_is_drawn_followed_and_written_and_the_run_is_steered(tmp_path:
                 wait_until(lambda f=field, v=value: get(host, "/api/status")["run"]["fusion"][f] == v, PATIENCE_S)
             wait_until(lambda: driver.find_element(By.ID, "run-title").text.startswith("nestfuse-lite + siamrpn-lite"))
             body.send_keys("m")
-            release_at = on_page(SIZE_WH[0] / 2, SIZE_WH[1] / 2)
-            press(driver, release_at)
-            release(driver, release_at)
+            tap(driver, on_page(SIZE_WH[0] / 2, SIZE_WH[1] / 2))
             wait_until(lambda: "°C" in driver.find_element(By.ID, "probes").text)
             assert complaints(driver) == []
             process.send_signal(signal.SIGINT)

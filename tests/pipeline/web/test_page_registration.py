@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from pipeline.calibration import read_calibration
-from pipeline.pair_builder import PairBuilder
 from pipeline.registration import center_fit
-from pipeline.thermal import ThermalConfig
+from tests.pipeline.waiting import wait_until
 from tests.pipeline.web.chromium import (
     NEEDS_CHROMIUM,
     PHONE,
@@ -23,11 +22,10 @@ from tests.pipeline.web.chromium import (
     drag,
     keep_screenshot,
     open_page,
-    picture_place,
     place_of,
     tap,
 )
-from tests.pipeline.web.rig import COLD, NATIVE_WH, SIZE_WH, TRUE_HOMOGRAPHY, Rig, wait_until
+from tests.pipeline.web.rig import NATIVE_WH, SIZE_WH, TRUE_HOMOGRAPHY, Rig, unregistered_rig
 
 from selenium.webdriver.common.keys import Keys  # isort: skip
 
@@ -39,14 +37,8 @@ THERMAL = ((32, 23), (128, 41), (28, 97), (124, 77), (70, 51))
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
-    display = ThermalConfig(mode="fixed", low=COLD, high=COLD + 2550)
-    with Rig(tmp_path, builder=PairBuilder(display=display)) as open_rig:
+    with unregistered_rig(tmp_path) as open_rig:
         yield open_rig
-
-
-def homography(rig: Rig) -> np.ndarray:
-    assert rig.hub.desk is not None
-    return rig.hub.desk.calibration.homography
 
 
 def visible_of(point: tuple[float, float]) -> tuple[float, float]:
@@ -68,7 +60,7 @@ def text_of(driver: Any, element: str) -> str:
 
 def moved(rig: Rig) -> np.ndarray:
     """How the thermal picture has moved since the beginning, at the centre."""
-    change = homography(rig) @ np.linalg.inv(center_fit(SIZE_WH, NATIVE_WH))
+    change = rig.homography @ np.linalg.inv(center_fit(SIZE_WH, NATIVE_WH))
     x, y, w = change @ ((SIZE_WH[0] - 1) / 2, (SIZE_WH[1] - 1) / 2, 1)
     return np.array([x / w - (SIZE_WH[0] - 1) / 2, y / w - (SIZE_WH[1] - 1) / 2])
 
@@ -85,12 +77,12 @@ def test_keys_buttons_and_the_mouse_move_the_thermal_picture(rig: Rig) -> None:
         body.send_keys(Keys.SHIFT + Keys.ARROW_DOWN + Keys.SHIFT)
         wait_until(lambda: np.allclose(moved(rig), (3, 9), atol=1e-6))
         body.send_keys(Keys.ALT + Keys.ARROW_UP + Keys.ARROW_UP + Keys.ALT)
-        wait_until(lambda: abs(homography(rig)[0, 0] / 2 - 1.005**2) < 1e-6)
+        wait_until(lambda: abs(rig.homography[0, 0] / 2 - 1.005**2) < 1e-6)
         wait_until(lambda: "1.010" in text_of(driver, "moved"))
         before = moved(rig)
         driver.find_element(By.CSS_SELECTOR, '[data-move="shift:-1,0"]').click()
         wait_until(lambda: np.allclose(moved(rig), before - (1, 0), atol=1e-6))
-        before, place = moved(rig), picture_place(driver)
+        before, place = moved(rig), place_of(driver, "picture")
         scale = place["w"] / SIZE_WH[0]
         begin = round(place["x"] + place["w"] / 2), round(place["y"] + place["h"] / 2)
         drag(driver, begin, (begin[0] + round(20 * scale), begin[1] - round(10 * scale)))
@@ -99,7 +91,7 @@ def test_keys_buttons_and_the_mouse_move_the_thermal_picture(rig: Rig) -> None:
         driver.find_element(By.ID, "save-registration").click()
         wait_until(lambda: driver.find_element(By.CSS_SELECTOR, ".card .saved-calibration").is_displayed())
         saved = read_calibration(rig.folder / "calibration-001.yaml")
-        assert np.array_equal(saved.homography, homography(rig))
+        assert np.array_equal(saved.homography, rig.homography)
         body.send_keys("u")
         wait_until(lambda: np.allclose(moved(rig), 0))
         body.send_keys(Keys.ESCAPE)
@@ -122,7 +114,7 @@ def test_points_are_picked_with_the_mouse_previewed_used_and_saved(rig: Rig) -> 
                 wait_until(lambda: "four points always fit" in text_of(driver, "fit"))
         wait_until(lambda: len(driver.find_elements(By.CSS_SELECTOR, "#point-errors li")) == 5)
         assert float(text_of(driver, "fit").split()[1]) < 1.0
-        assert np.array_equal(homography(rig), center_fit(SIZE_WH, NATIVE_WH))  # only a preview so far
+        assert np.array_equal(rig.homography, center_fit(SIZE_WH, NATIVE_WH))  # only a preview so far
         # A sixth point set wrong shows at once, and is taken back.
         pick(driver, "visible", (250, 130), "mouse")
         pick(driver, "thermal", (100, 56), "mouse")
@@ -137,7 +129,7 @@ def test_points_are_picked_with_the_mouse_previewed_used_and_saved(rig: Rig) -> 
         driver.find_element(By.ID, "save-points").click()
         wait_until(lambda: (rig.folder / "calibration-001.yaml").exists())
         saved = read_calibration(rig.folder / "calibration-001.yaml")
-        assert np.array_equal(saved.homography, homography(rig))
+        assert np.array_equal(saved.homography, rig.homography)
         assert saved.plane_distance_m == 12
         for point in THERMAL:
             x, y, w = saved.homography @ (*point, 1)
@@ -164,7 +156,7 @@ def test_points_are_picked_with_a_finger_on_a_phone(rig: Rig) -> None:
         driver.execute_script("document.getElementById('preview').scrollIntoView()")
         keep_screenshot(driver, "phone-points-end")
         driver.execute_script("document.getElementById('use-points').click()")
-        wait_until(lambda: abs(homography(rig)[0, 0] - 2.2) < 0.1)
+        wait_until(lambda: abs(rig.homography[0, 0] - 2.2) < 0.1)
         driver.execute_script("document.getElementById('close-points').click()")
         driver.execute_script("document.getElementById('align').click()")
         wait_until(lambda: driver.find_element(By.ID, "pad").is_displayed())
@@ -188,7 +180,7 @@ def test_points_are_picked_with_keys_alone(rig: Rig) -> None:
             driver.switch_to.active_element.send_keys(keys + Keys.ENTER + Keys.SHIFT + Keys.TAB + Keys.SHIFT)
         wait_until(lambda: "rms" in text_of(driver, "fit"))
         driver.find_element(By.ID, "use-points").click()
-        wait_until(lambda: np.allclose(homography(rig)[:2, :2], np.eye(2), atol=1e-6))
+        wait_until(lambda: np.allclose(rig.homography[:2, :2], np.eye(2), atol=1e-6))
         driver.switch_to.active_element.send_keys(Keys.BACKSPACE)
         wait_until(lambda: "now its partner" in text_of(driver, "pick-next"))
         driver.switch_to.active_element.send_keys(Keys.ESCAPE)
@@ -202,7 +194,7 @@ def test_temperatures_palette_and_range(rig: Rig) -> None:
         body = driver.find_element(By.TAG_NAME, "body")
         wait_until(lambda: driver.find_element(By.ID, "measure").is_displayed())
         body.send_keys("3m")
-        place = picture_place(driver)
+        place = place_of(driver, "picture")
         scale = place["w"] / SIZE_WH[0]
         # By size alone the middle plate lies in the middle.
         center = (place["x"] + (78 + 0.5) * 2 * scale, place["y"] + (58 + 0.5) * 2 * scale)

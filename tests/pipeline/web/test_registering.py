@@ -13,10 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.calibration import read_calibration
-from pipeline.pair_builder import PairBuilder
 from pipeline.registration import Registrar, center_fit
-from pipeline.thermal import ThermalConfig
-from tests.pipeline.web.rig import COLD, NATIVE_WH, SIZE_WH, TRUE_HOMOGRAPHY, Picture, Rig, Watcher, wait_until
+from tests.pipeline.waiting import wait_until
+from tests.pipeline.web.rig import COLD, NATIVE_WH, SIZE_WH, TRUE_HOMOGRAPHY, Picture, Rig, Watcher, unregistered_rig
 
 THERMAL = [[33.0, 24.0], [127.0, 40.0], [29.0, 96.0], [123.0, 77.0], [78.0, 58.0]]
 VISIBLE = [(TRUE_HOMOGRAPHY @ (*point, 1))[:2].round(2).tolist() for point in THERMAL]
@@ -25,24 +24,12 @@ POINTS = {"visible": VISIBLE, "thermal": THERMAL, "plane_distance_m": 12.0}
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
-    # Two even temperatures give an equalised picture hardly any contrast.
-    display = ThermalConfig(mode="fixed", low=COLD, high=COLD + 2550)
-    with Rig(tmp_path, builder=PairBuilder(display=display)) as open_rig:
+    with unregistered_rig(tmp_path) as open_rig:
         yield open_rig
-
-
-def unpacked(data: bytes) -> Picture:
-    length = int.from_bytes(data[:4], "big")
-    return Picture(json.loads(data[4 : 4 + length]), data[4 + length :])
 
 
 def decoded(jpeg: bytes) -> NDArray[np.uint8]:
     return np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
-
-
-def homography(rig: Rig) -> NDArray[np.float64]:
-    assert rig.hub.desk is not None
-    return rig.hub.desk.calibration.homography
 
 
 def registration(rig: Rig) -> dict[str, Any]:
@@ -73,7 +60,7 @@ def test_a_nudge_moves_the_thermal_picture_of_the_running_stream(rig: Rig) -> No
         assert (state["scale"], state["turn_deg"], state["undo"]) == (pytest.approx(1.02), pytest.approx(1), 1)
         viewer.say(type="registration", step="undo")
         viewer.event("registration")
-        assert np.array_equal(homography(rig), center_fit(SIZE_WH, NATIVE_WH))
+        assert np.array_equal(rig.homography, center_fit(SIZE_WH, NATIVE_WH))
         viewer.say(type="registration", step="undo")
         assert "nothing to take back" in viewer.event("refused")["text"]
 
@@ -86,7 +73,7 @@ def test_points_are_previewed_applied_saved_and_read_by_calibration(rig: Rig) ->
             picture = decoded(rig.request(f"/api/registration/{role}.jpg?frame={frame}").body)
             assert picture.shape[:2] == size[::-1]
             asked = json.dumps({"frame": frame, **POINTS})
-        preview = unpacked(rig.request("/api/registration/preview", method="POST", body=asked).body)
+        preview = Picture.of(rig.request("/api/registration/preview", method="POST", body=asked).body)
         assert preview.header["rms_px"] < 0.01
         assert len(preview.header["errors_px"]) == 5
         assert "Exact at 12 m" in preview.header["note"]
@@ -96,7 +83,7 @@ def test_points_are_previewed_applied_saved_and_read_by_calibration(rig: Rig) ->
 
         viewer.say(type="register", **POINTS)
         assert "rms 0.00 px" in viewer.event("registration")["text"]
-        assert np.allclose(homography(rig), TRUE_HOMOGRAPHY, atol=0.01)
+        assert np.allclose(rig.homography, TRUE_HOMOGRAPHY, atol=0.01)
         pair = rig.hub.pair(frame_after(viewer))
         assert pair is not None
         plates = pair.visible_bgr[..., 1] > 100
@@ -112,7 +99,7 @@ def test_points_are_previewed_applied_saved_and_read_by_calibration(rig: Rig) ->
     assert loaded.headers["content-type"] == "application/yaml"
     saved = read_calibration(rig.folder / name)
     assert (saved.visible_wh, saved.thermal_wh, saved.plane_distance_m) == (SIZE_WH, NATIVE_WH, 12.0)
-    assert np.array_equal(saved.homography, homography(rig))
+    assert np.array_equal(saved.homography, rig.homography)
     # A new run registers the same way from the file.
     again = Registrar(SIZE_WH, NATIVE_WH, saved)
     assert pair.thermal_native is not None
@@ -252,7 +239,7 @@ def corner_error(rig: Rig) -> float:
     """Greatest distance of a corner of the thermal picture from where it truly lies."""
     width, height = NATIVE_WH
     corners = np.array([[[0, 0]], [[width, 0]], [[width, height]], [[0, height]]], np.float64)
-    found, true = (cv2.perspectiveTransform(corners, matrix) for matrix in (homography(rig), TRUE_HOMOGRAPHY))
+    found, true = (cv2.perspectiveTransform(corners, matrix) for matrix in (rig.homography, TRUE_HOMOGRAPHY))
     return float(np.linalg.norm(found - true, axis=2).max())
 
 
@@ -278,7 +265,7 @@ def test_outlines_refine_a_registration_that_is_nearly_right(rig: Rig) -> None:
         # From far away nothing believable is found, and nothing is changed.
         viewer.say(type="nudge", shift=[90, 60], turn_deg=40)
         wait_until(lambda: registration(rig)["origin"] == "nudged")
-        far = homography(rig).copy()
+        far = rig.homography.copy()
         viewer.say(type="registration", step="refine")
         assert "not believable" in viewer.event("refused")["text"]
-        assert np.array_equal(homography(rig), far)
+        assert np.array_equal(rig.homography, far)

@@ -15,7 +15,8 @@ from fusion.errors import InputError
 from pipeline.telemetry import SourceHealth
 from pipeline.web.connections import MOST_CONNECTIONS
 from pipeline.web.security import RateLimit, parse_address, without_credentials
-from tests.pipeline.web.rig import Rig, wait_until
+from tests.pipeline.waiting import wait_until
+from tests.pipeline.web.rig import Rig
 
 TOKEN = "correct horse battery"
 

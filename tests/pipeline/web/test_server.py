@@ -16,7 +16,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.shelf import ShelfConfig
-from tests.pipeline.web.rig import Picture, Rig, wait_until
+from tests.pipeline.waiting import wait_until
+from tests.pipeline.web.rig import Picture, Rig
 
 
 def decoded(jpeg: bytes) -> NDArray[np.uint8]:
