@@ -58,7 +58,7 @@ function ask(anew = false) {
   tellProbes(anew);
   timer = setTimeout(() => {
     timer = null;
-    tellProbes();
+    tellProbes(isStale()); // a picture may have come meanwhile
   }, ASK_MS);
 }
 
@@ -82,13 +82,13 @@ export function hearMeasured(message) {
 
 onPicture((header) => {
   measured = header.measured;
-  if (celsius !== null && isStale()) ask(true);
+  if (isStale()) ask(true);
   showValues();
 });
 
 // A picture may have been measured before the run heard of the newest places; a run that stands still sends no other.
 function isStale() {
-  if (!spot && !regions.length) return false;
+  if (celsius === null || (!spot && !regions.length)) return false;
   if (!measured || measured.regions.length !== regions.length) return true;
   const at = measured.spot_xy;
   return spot ? !at || Math.hypot(at[0] - spot.point[0], at[1] - spot.point[1]) > 0.2 : at !== null;
