@@ -113,28 +113,23 @@ def _cuda() -> Finding:
 
 
 def _onnxruntime() -> Finding:
-    if importlib.util.find_spec("onnxruntime") is None:
-        return Finding(
-            name="onnxruntime",
-            verdict=Verdict.ABSENT,
-            detail="not installed",
-            remedy="for --engine onnx: pip install 'rgbt-stream[cpu]' or, with a GPU, 'rgbt-stream[gpu]' (never both)",
-        )
-    runtime: Any = importlib.import_module("onnxruntime")
-    providers = ", ".join(runtime.get_available_providers())
-    return Finding(name="onnxruntime", verdict=Verdict.WORKS, detail=f"{runtime.__version__}: {providers}")
+    remedy = "for --engine onnx: pip install 'rgbt-stream[cpu]' or, with a GPU, 'rgbt-stream[gpu]' (never both)"
+    return _extra("onnxruntime", "onnxruntime", remedy, lambda runtime: ", ".join(runtime.get_available_providers()))
 
 
 def _openvino() -> Finding:
-    if importlib.util.find_spec("openvino") is None:
-        return Finding(
-            name="OpenVINO",
-            verdict=Verdict.ABSENT,
-            detail="not installed",
-            remedy="for --engine openvino, the fastest on a CPU: pip install 'rgbt-stream[openvino]'",
-        )
-    runtime: Any = importlib.import_module("openvino")
-    return Finding(name="OpenVINO", verdict=Verdict.WORKS, detail=str(runtime.__version__))
+    return _extra(
+        "OpenVINO", "openvino", "for --engine openvino, the fastest on a CPU: pip install 'rgbt-stream[openvino]'"
+    )
+
+
+def _extra(name: str, package: str, remedy: str, describe: Callable[[Any], str] | None = None) -> Finding:
+    """Whether an optional package is there, in which version, and what it says of itself."""
+    if importlib.util.find_spec(package) is None:
+        return Finding(name=name, verdict=Verdict.ABSENT, detail="not installed", remedy=remedy)
+    module: Any = importlib.import_module(package)
+    detail = str(module.__version__) if describe is None else f"{module.__version__}: {describe(module)}"
+    return Finding(name=name, verdict=Verdict.WORKS, detail=detail)
 
 
 def _codec(encoder: str, pixel_format: str, name: str) -> Finding:

@@ -23,11 +23,12 @@ class Handover(Generic[T]):
     Args:
         capacity: items that may wait.
         latest_wins: a full queue drops its oldest item instead of making the sender wait.
-        is_stale: tells an item that is dropped as well if a newer one waits when it would be received.
+        is_stale: tells an item that is dropped as well if a newer one waits when it would be received; None: there
+            are none.
     """
 
     def __init__(
-        self, capacity: int, *, latest_wins: bool = False, is_stale: Callable[[T], bool] = lambda item: False
+        self, capacity: int, *, latest_wins: bool = False, is_stale: Callable[[T], bool] | None = None
     ) -> None:
         self._capacity = capacity
         self._latest_wins = latest_wins
@@ -97,7 +98,7 @@ class Handover(Generic[T]):
                 return None
             if self._items:
                 item = self._items.popleft()
-                while self._items and self._is_stale(item):
+                while self._is_stale is not None and self._items and self._is_stale(item):
                     item = self._items.popleft()
                     self.dropped += 1
                 self._changed.notify_all()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fusion.errors import InputError
 from pipeline.calibration import Calibration, Size
-from pipeline.frames import Frame, FramePair
+from pipeline.frames import FramePair
 from pipeline.pairing import PairedFrames
 from pipeline.registration import Registered, Registrar
 from pipeline.thermal import ThermalConfig, ThermalDisplay
@@ -84,10 +84,8 @@ class PairBuilder:
             return pair
         height, width = pair.visible_bgr.shape[:2]
         registered = self._registrar_for((width, height), (native.shape[1], native.shape[0]))(native)
-        display = ThermalDisplay(self._display_config)
-        display.observe(native, pair.time_s)
-        raw = registered.thermal if registered.thermal.dtype == np.uint16 else None
-        return replace(pair, thermal=display.apply(registered.thermal), thermal_raw=raw, covered=registered.covered)
+        thermal, raw = _shown(native, pair.time_s, registered, ThermalDisplay(self._display_config))
+        return replace(pair, thermal=thermal, thermal_raw=raw, covered=registered.covered)
 
     def expect_visible(self, size_wh: tuple[int, int]) -> None:
         """Say the visible size beforehand, for pairs that come before the first visible frame."""
@@ -105,7 +103,9 @@ class PairBuilder:
             self._visible_wh = (width, height)
         registered = None if frames.thermal is None else self._register(frames.thermal.image)
         registered_s = time.perf_counter()
-        thermal, raw = self._map(frames.thermal, None if registered is None else registered.thermal)
+        thermal, raw = None, None
+        if frames.thermal is not None and registered is not None:
+            thermal, raw = _shown(frames.thermal.image, frames.thermal.time_s, registered, self._display)
         if frames.visible is not None:
             visible = np.asarray(frames.visible.image, np.uint8)
         elif thermal is not None:
@@ -159,14 +159,14 @@ class PairBuilder:
         if text not in self._warnings:
             self._warnings.append(text)
 
-    def _map(
-        self, frame: Frame | None, warped: NDArray[Any] | None
-    ) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint16] | None]:
-        if frame is None or warped is None:
-            return None, None
-        display = self._display  # which another thread may replace meanwhile
-        display.observe(frame.image, frame.time_s)
-        return display.apply(warped), warped if warped.dtype == np.uint16 else None
+
+def _shown(
+    native: NDArray[Any], time_s: float, registered: Registered, display: ThermalDisplay
+) -> tuple[NDArray[np.uint8], NDArray[np.uint16] | None]:
+    """A registered picture in 8 bits after ``display`` has seen the native one, and its counts if it has any."""
+    display.observe(native, time_s)
+    warped = registered.thermal
+    return display.apply(warped), warped if warped.dtype == np.uint16 else None
 
 
 def check_size(role: str, width: int, height: int) -> None:

@@ -96,7 +96,7 @@ def record_stream(
         InputError: a source, a method, a box or the folder cannot be used.
         RunError, OSError: the run failed; what was recorded before is complete.
     """
-    _seed(settings.seed)
+    torch.manual_seed(settings.seed)
     keep_memory_of_pictures()
     with ExitStack() as opened:
         pairs = opened.enter_context(open_pairs(settings.source))
@@ -277,10 +277,6 @@ def _synthetic_targets(scene: SyntheticScene) -> _Targets:
         }
 
     return _Targets(boxes=tuple(box for _, box in found), truth=truth)
-
-
-def _seed(seed: int) -> None:
-    torch.manual_seed(seed)
 
 
 def report(summary: dict[str, Any], folder: Path) -> str:

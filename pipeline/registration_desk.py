@@ -228,10 +228,13 @@ class RegistrationDesk:
         del self._history[:-_MOST_UNDO]
 
     def _refine(self) -> None:
-        pairs = [pair for pair in self._recent() if pair.missing is None and pair.thermal_native is not None]
-        chosen = pairs[:: max(len(pairs) // _REFINEMENT_PICTURES, 1)][-_REFINEMENT_PICTURES:]
-        pictures = [(pair.visible_bgr, pair.thermal_native) for pair in chosen if pair.thermal_native is not None]
-        found = refine(pictures, self.calibration)
+        pictures = [
+            (pair.visible_bgr, pair.thermal_native)
+            for pair in self._recent()
+            if pair.missing is None and pair.thermal_native is not None
+        ]
+        chosen = pictures[:: max(len(pictures) // _REFINEMENT_PICTURES, 1)][-_REFINEMENT_PICTURES:]
+        found = refine(chosen, self.calibration)
         if not found.accepted:
             raise InputError(f"the refinement is not believable ({found.reason}); nothing was changed")
         self._use(replace(found.calibration, date=today()), "refined")

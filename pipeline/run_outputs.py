@@ -20,7 +20,7 @@ from pipeline.sinks.results import ResultRecord, ResultsWriter
 from pipeline.sinks.summary import RunStatistics
 from pipeline.sinks.telemetry import TelemetryLogSink, TelemetrySink
 from pipeline.sinks.video import VideoSink
-from pipeline.telemetry import Telemetry, TelemetryLog
+from pipeline.telemetry import TelemetryLog
 
 if TYPE_CHECKING:
     from pipeline.web.page import LivePage
@@ -120,7 +120,7 @@ def open_sinks(
         config=settings.recording.segments,
     )
     results = ResultsWriter(folder / RESULTS_NAME)
-    telemetry = statistics.telemetry or Telemetry()
+    telemetry = statistics.telemetry
     log = None
     wants_log = settings.recording.telemetry
     if wants_log or (wants_log is None and (page is not None or settings.source.live)):
@@ -186,8 +186,7 @@ class DroppedPictures:
                 "the recording cannot keep up: pictures are left out of the video; every result is still written"
             )
         self._statistics.recording_dropped = count
-        if self._statistics.telemetry is not None:
-            self._statistics.telemetry.set_count("recording_dropped", count)
+        self._statistics.telemetry.set_count("recording_dropped", count)
 
 
 class LevelReport:

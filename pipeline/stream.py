@@ -197,7 +197,7 @@ def run_stream(
     Raises:
         InputError, RunError, OSError: of reading, processing or writing; every result before it is written.
     """
-    incoming: Handover[_Read] = Handover(_PAIRS_AHEAD, latest_wins=live, is_stale=_has_waited if live else _never)
+    incoming: Handover[_Read] = Handover(_PAIRS_AHEAD, latest_wins=live, is_stale=_has_waited if live else None)
     outgoing: Handover[tuple[StreamResult, float]] = Handover(_RESULTS_BEHIND)
     reader = threading.Thread(target=_read_pairs, args=(pairs, incoming, read_ms), name="pairs", daemon=True)
     writer = threading.Thread(
@@ -230,10 +230,6 @@ def run_stream(
 
 def _has_waited(read: _Read) -> bool:
     return time.perf_counter() - read.ready_s > _LIVE_WAIT_S
-
-
-def _never(_read: _Read) -> bool:
-    return False
 
 
 def in_real_time(pairs: Iterable[FramePair]) -> Iterator[FramePair]:

@@ -41,7 +41,7 @@ class RunStatistics:
     levels: dict[int, int] = field(default_factory=dict)
     stage_ms: dict[str, Reservoir] = field(default_factory=dict)
     latency_ms: Reservoir = field(default_factory=Reservoir)
-    telemetry: Telemetry | None = None
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     def add(self, result: StreamResult, latency_ms: float) -> None:
         """Count one result."""
@@ -54,8 +54,7 @@ class RunStatistics:
     def add_stage(self, stage: str, duration_ms: float) -> None:
         """Count the duration of a stage that is no part of the result itself."""
         self._window(stage).add(duration_ms)
-        if self.telemetry is not None:
-            self.telemetry.add_stage(stage, duration_ms)
+        self.telemetry.add_stage(stage, duration_ms)
 
     def _window(self, stage: str) -> Reservoir:
         return self.stage_ms.setdefault(stage, Reservoir())

@@ -21,8 +21,9 @@ DEFAULT_FOLDER_FPS = 30.0
 
 # Types of file that may hold several pictures, as pages or as an animation.
 _SEVERAL_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".webp"})
-# What the block with a camera's notes begins with in JPEG, PNG and WebP files, and how far from either end it begins.
-_EXIF_MARKS = (b"Exif\x00\x00", b"eXIf", b"EXIF")
+# What JPEG, PNG and WebP files begin with, what their block with a camera's notes does, and how far from either end of
+# the file that lies.
+_EXIF_MARKS = {b"\xff\xd8": b"Exif\x00\x00", b"\x89PNG": b"eXIf", b"RIFF": b"EXIF"}
 _EXIF_SEARCH = 2**18
 
 Picture = NDArray[np.uint8] | NDArray[np.uint16]
@@ -84,8 +85,7 @@ def _decoded(data: bytes) -> NDArray[Any] | None:
     """The picture in a file; None where there is none, or only a part of it."""
     # IMREAD_UNCHANGED keeps transparency, which is worth a warning, but leaves a picture lying on its side. Only
     # files that may say how they lie are read the other way. (TIFF files are turned in any case.)
-    oriented = any(mark in data[:_EXIF_SEARCH] or mark in data[-_EXIF_SEARCH:] for mark in _EXIF_MARKS)
-    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR if oriented else cv2.IMREAD_UNCHANGED
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR if _has_notes(data) else cv2.IMREAD_UNCHANGED
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
@@ -93,6 +93,14 @@ def _decoded(data: bytes) -> NDArray[Any] | None:
         return None
     finally:
         cv2.utils.logging.setLogLevel(level)
+
+
+def _has_notes(data: bytes) -> bool:
+    """Whether a camera's notes (EXIF) seem to be in a picture file."""
+    mark = next((mark for begin, mark in _EXIF_MARKS.items() if data.startswith(begin)), None)
+    if mark is None:
+        return False
+    return data.find(mark, 0, _EXIF_SEARCH) >= 0 or data.find(mark, max(len(data) - _EXIF_SEARCH, _EXIF_SEARCH)) >= 0
 
 
 def to_frame_image(image: NDArray[Any], role: Role, name: str) -> tuple[Picture, str | None]:

@@ -127,7 +127,6 @@ def open_page(settings: StreamSettings, pairs: PairStream, folder: Path, telemet
         InputError: the server cannot listen there.
     """
     fusion, tracking = settings.fusion, settings.tracking
-    live = settings.source.live if settings.live is None else settings.live
     profile = settings.source.thermal_options.profile
     state = RunState(
         fusion=None if fusion.method == "none" else FusionChoice(method=fusion.full_method, pooling=fusion.pooling),
@@ -135,7 +134,7 @@ def open_page(settings: StreamSettings, pairs: PairStream, folder: Path, telemet
         tracker=None if tracking.method == "none" else tracking.method,
         modality=tracking.modality,
         recording=True,
-        live=live,
+        live=settings.runs_live,
     )
     return LivePage(
         settings.web,
