@@ -64,7 +64,7 @@ export function endDrawing() {
   paint();
 }
 
-const hundredths = (values) => values.map((value) => Math.round(value * 100) / 100);
+export const hundredths = (values) => values.map((value) => Math.round(value * 100) / 100);
 
 function finish() {
   const { frame } = page.drawing;
@@ -132,12 +132,16 @@ $("add").addEventListener("click", () => {
   paint();
 });
 
+// Where an arrow key points, so many pixels far; undefined for other keys.
+export function arrowMove(key, step) {
+  return { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[key];
+}
+
 export function keyWhileDrawing(event) {
   const { drawing, shown } = page;
   const { width, height } = shown.header;
   const step = event.altKey ? 1 : Math.max(Math.round(width / 80), 2);
-  const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
-  const move = moves[event.key];
+  const move = arrowMove(event.key, step);
   if (event.key === "Enter") finish();
   else if (event.key === "Escape") endDrawing();
   else if (move && drawing.keyboard) {

@@ -2,7 +2,7 @@
 // cameras gave them. From four pairs on the run is asked what they would give, and shows it with its error.
 
 import { $, toast } from "./dom.js";
-import { addTool, chooseTool } from "./drawing.js";
+import { addTool, arrowMove, chooseTool, hundredths } from "./drawing.js";
 import { say } from "./link.js";
 import { page } from "./model.js";
 import { unpack } from "./picture.js";
@@ -116,8 +116,6 @@ function changed() {
   clearTimeout(asking);
   asking = setTimeout(ask, ASK_MS);
 }
-
-const hundredths = (point) => point.map((value) => Math.round(value * 100) / 100);
 
 function chosen() {
   const pairs = complete();
@@ -260,7 +258,7 @@ for (const role of ROLES) {
   canvas.addEventListener("keydown", (event) => {
     const side = current();
     const step = event.shiftKey ? 10 : event.altKey ? 0.25 : 1;
-    const move = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key];
+    const move = arrowMove(event.key, step);
     if (!side || !(move || event.key === "Enter")) return;
     side.cursor ||= [side.size[0] / 2, side.size[1] / 2];
     if (move) side.cursor = side.cursor.map((value, axis) => inside(value + move[axis], side.size[axis]));
@@ -298,7 +296,6 @@ function paint(side) {
 
 function paintPoint(pen, [x, y], number, color) {
   const unit = devicePixelRatio;
-  pen.lineWidth = 1.5 * unit;
   for (const [shade, width] of [["rgb(0 0 0 / 70%)", 3.5], [color, 1.5]]) {
     pen.strokeStyle = shade;
     pen.lineWidth = width * unit;

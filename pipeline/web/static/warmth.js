@@ -13,7 +13,7 @@ const MOST_REGIONS = 8;
 const COLOR = "#ffffff";
 
 let spot = null; // {point, pinned}
-let regions = [];
+const regions = [];
 let measured = null; // of the picture that is shown: {spot, regions}
 let timer = null;
 let celsius = null; // [degrees per count, degrees at count 0]
