@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import trackers.networks
 from fusion import onnx_writing
 from fusion.whole_files import written_whole
+from trackers import anchors
 from trackers.networks.interface import Features, StagedNetwork, modality_batch
 
 CACHE_VARIABLE = "RGBT_STREAM_CACHE"
@@ -144,10 +145,10 @@ def _keep(content: bytes, path: Path) -> None:
 
 
 def _digest(network: nn.Module) -> str:
-    """Of all that decides what the graphs compute: weights, the code of the networks, and the exporter."""
+    """Of all that decides what the graphs compute: weights, the code of the networks and of anchors, the exporter."""
     digest = hashlib.sha256(torch.__version__.encode())
     networks = sorted(Path(trackers.networks.__file__).parent.glob("*.py"))
-    for path in (Path(__file__), Path(onnx_writing.__file__), *networks):
+    for path in (Path(__file__), Path(onnx_writing.__file__), Path(anchors.__file__), *networks):
         digest.update(path.read_bytes())
     for name, value in network.state_dict().items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
