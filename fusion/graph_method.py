@@ -34,25 +34,25 @@ class GraphMethod:
         *,
         minimum_size_px: int,
     ) -> None:
-        self._first = first
-        self._strategy = strategy
-        self._last = last
+        self.first = first
+        self.strategy = strategy
+        self.last = last
         self.minimum_size_px = minimum_size_px
 
     def fuse_luma(self, visible: NDArray[np.uint8], thermal: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Fuse ``visible`` and ``thermal`` (H, W) into (H, W), grey levels about 0..255."""
-        outputs = self._first(*(np.asarray(picture, np.float32)[None, None] for picture in (thermal, visible)))
-        if self._strategy is not None:
+        outputs = self.first(*(np.asarray(picture, np.float32)[None, None] for picture in (thermal, visible)))
+        if self.strategy is not None:
             with torch.inference_mode():
-                outputs = [fuse_rectified(torch.from_numpy(scale), self._strategy).numpy() for scale in outputs]
-        if self._last is not None:
-            outputs = self._last(*outputs)
+                outputs = [fuse_rectified(torch.from_numpy(scale), self.strategy).numpy() for scale in outputs]
+        if self.last is not None:
+            outputs = self.last(*outputs)
         # A copy, for the engine may use its memory again.
         return np.array(outputs[0][0, 0])
 
 
 class NestFuseGraphMethod:
-    """NestFuse in an engine; its parts are made ready when a large picture asks for them."""
+    """NestFuse in an engine; what large pictures need besides is made ready when one asks for it."""
 
     minimum_size_px = MINIMUM_SIZE_PX
 
@@ -84,11 +84,13 @@ class NestFuseGraphMethod:
 
     @cached_property
     def _encoder(self) -> RunningGraph:
+        if self._whole.strategy is not None:
+            return self._whole.first
         return self._engine.start(write_graph(encoder_graph(self._network)))
 
     @cached_property
     def _decoder(self) -> RunningGraph:
-        return self._engine.start(write_graph(decoder_graph(self._network)), last=True)
+        return self._whole.last or self._engine.start(write_graph(decoder_graph(self._network)), last=True)
 
 
 def start_method(graphs: FusionGraphs, engine: GraphEngine) -> GraphMethod:
