@@ -24,8 +24,8 @@ from fusion.fuser import FUSION_MODES, EngineName, method_in_mode
 from fusion.graph_engines import GraphEngine
 from fusion.graph_method import start_method
 from fusion.ifcnn import Ifcnn
-from fusion.nestfuse import NestFuse, NestFuseConfig
 from fusion.weight_store import find_weights
+from tests.fusion.small_networks import small_nestfuse
 
 pytest.importorskip("onnx")
 
@@ -52,21 +52,11 @@ def pair(height: int, width: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDA
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("weights")
     paths = {}
-    for name, build in {**NETWORKS, "nestfuse": small_nestfuse}.items():
+    for name, build in {**NETWORKS, "nestfuse": lambda: small_nestfuse(3)}.items():
         torch.manual_seed(3)
         paths[name] = folder / f"{name}.pt"
         torch.save(build().state_dict(), paths[name])
     return paths
-
-
-def small_nestfuse() -> nn.Module:
-    network = NestFuse(NestFuseConfig(channels=(6, 8, 10, 12), stem_channels=4))
-    for unit in network.modules():
-        if isinstance(unit, nn.Conv2d):
-            # Of about gain 1, so that the picture stays on its scale and no ReLU hides a mistake.
-            nn.init.uniform_(unit.weight, -0.2, 1.0)
-            unit.weight.data *= 2.5 / unit.weight[0].numel()
-    return network
 
 
 def check(name: str, engine: str, weights: Path, sizes: tuple[tuple[int, int], ...], **attention: str) -> None:
@@ -151,7 +141,7 @@ def test_methods_without_a_network_need_no_engine(engine: EngineName) -> None:
 def test_a_missing_package_is_named(
     engine: str, package: str, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, package, None)
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match=rf"--engine {engine} needs the package {package}: pip install"):
         build_fuser("ifcnn", weights=files["ifcnn"], engine=engine)
 

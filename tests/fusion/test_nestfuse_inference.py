@@ -10,22 +10,11 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from fusion.attention import NESTFUSE, PAPER
-from fusion.nestfuse import NestFuse, NestFuseConfig, upsample_to
+from fusion.nestfuse import upsample_to
 from fusion.nestfuse_inference import NestFuseMethod, mirrored_cat, phase_kernels
+from tests.fusion.small_networks import small_nestfuse
 
 CPU = torch.device("cpu")
-
-
-def network(seed: int = 0, deep_supervision: bool = False) -> NestFuse:
-    torch.manual_seed(seed)
-    config = NestFuseConfig(channels=(6, 8, 10, 12), stem_channels=4, deep_supervision=deep_supervision)
-    built = NestFuse(config).eval()
-    for unit in built.modules():
-        if isinstance(unit, torch.nn.Conv2d):
-            # The ReLU behind a default initialisation may leave a black picture, which would prove nothing.
-            torch.nn.init.uniform_(unit.weight, -0.2, 1.0)
-            unit.weight.data *= 2.5 / unit.weight[0].numel()
-    return built
 
 
 def pictures(height: int, width: int, seed: int = 0) -> list[torch.Tensor]:
@@ -36,7 +25,7 @@ def pictures(height: int, width: int, seed: int = 0) -> list[torch.Tensor]:
 @settings(deadline=None, max_examples=12)
 @given(height=st.integers(16, 45), width=st.integers(16, 45), seed=st.integers(0, 99), deep=st.booleans())
 def test_equal_to_the_plain_network_at_every_size(height: int, width: int, seed: int, deep: bool) -> None:
-    plain, pair = network(seed, deep), pictures(height, width, seed)
+    plain, pair = small_nestfuse(seed, deep_supervision=deep), pictures(height, width, seed)
     for strategy in (NESTFUSE, PAPER.with_pooling("max")):
         with torch.no_grad():
             expected = plain.fuse(pair, strategy)[-1]
@@ -47,7 +36,7 @@ def test_equal_to_the_plain_network_at_every_size(height: int, width: int, seed:
 
 @torch.no_grad()
 def test_bfloat16_stays_near() -> None:
-    plain, pair = network(1), pictures(40, 56)
+    plain, pair = small_nestfuse(1), pictures(40, 56)
     expected = plain.fuse(pair)[-1]
     got = NestFuseMethod(plain, NESTFUSE, CPU, torch.bfloat16).fuse(torch.cat(pair))
     assert got.dtype == torch.float32
@@ -55,7 +44,7 @@ def test_bfloat16_stays_near() -> None:
 
 
 def test_pictures_go_through_as_arrays() -> None:
-    method = NestFuseMethod(network(), NESTFUSE, CPU)
+    method = NestFuseMethod(small_nestfuse(), NESTFUSE, CPU)
     visible, thermal = (picture[0, 0].numpy().astype(np.uint8) for picture in pictures(20, 33))
     levels = method.fuse_luma(visible, thermal)
     assert levels.shape == (20, 33)

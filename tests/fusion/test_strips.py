@@ -20,14 +20,15 @@ from fusion.didfuse import DidFuse
 from fusion.errors import InputError
 from fusion.factory import build_fuser
 from fusion.ifcnn import Ifcnn
-from fusion.nestfuse import NestFuse, NestFuseConfig
 from fusion.nestfuse_inference import NestFuseMethod
 from fusion.nestfuse_strips import GRID_PX, REACH_PX, NestFuseStrips
 from fusion.picture_fuser import LumaMethod
 from fusion.strips import LocalStrips, cut_strips
 from fusion.tensor_method import TensorFusion, TensorMethod
+from tests.fusion.small_networks import small_nestfuse
 
 CPU = torch.device("cpu")
+CHANNELS = (4, 5, 6, 7)
 
 
 def pair(height: int, width: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -37,16 +38,6 @@ def pair(height: int, width: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDA
     slopes = rows / max(height, 2), 1 - columns / max(width, 2)
     first, second = (generator.integers(0, 90, (height, width)) + slope * 160 for slope in slopes)
     return first.astype(np.uint8), second.astype(np.uint8)
-
-
-def small_nestfuse(seed: int) -> NestFuse:
-    torch.manual_seed(seed)
-    network = NestFuse(NestFuseConfig(channels=(4, 5, 6, 7), stem_channels=4)).eval()
-    for unit in network.modules():
-        if isinstance(unit, torch.nn.Conv2d):
-            torch.nn.init.uniform_(unit.weight, -0.2, 1.0)
-            unit.weight.data *= 2.5 / unit.weight[0].numel()
-    return network
 
 
 @settings(deadline=None)
@@ -87,7 +78,7 @@ def test_no_pixels_are_no_strip() -> None:
 def test_nestfuse_in_strips_is_nestfuse_in_one_piece(
     height: int, width: int, pooling: PoolingKind, base: AttentionStrategy, seed: int
 ) -> None:
-    method = NestFuseMethod(small_nestfuse(seed), base.with_pooling(pooling), CPU)
+    method = NestFuseMethod(small_nestfuse(seed, channels=CHANNELS), base.with_pooling(pooling), CPU)
     visible, thermal = pair(height, width, seed)
     expected = method.fuse_luma(visible, thermal)
     got = NestFuseStrips(method, strip_px=1, gram_bytes=60_000).fuse_luma(visible, thermal)
@@ -97,7 +88,7 @@ def test_nestfuse_in_strips_is_nestfuse_in_one_piece(
 
 def test_the_overlap_is_what_nestfuse_needs() -> None:
     """Across a border between cells, rows further away than the overlap change nothing; nearer ones do."""
-    method = NestFuseMethod(small_nestfuse(3), AttentionStrategy(spatial="l1", channel="none"), CPU)
+    method = NestFuseMethod(small_nestfuse(3, channels=CHANNELS), AttentionStrategy(spatial="l1", channel="none"), CPU)
     visible, thermal = pair(160, 40)
     border = 10 * GRID_PX
     before = method.fuse_luma(visible, thermal)

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 
 from fusion.errors import InputError, RunError
-from fusion.picture_fuser import AverageMethod, PictureFuser
-from fusion.ranges import build_range
 from pipeline.frames import FramePair, StreamResult
 from pipeline.handover import Handover, HandoverClosed
 from pipeline.progress import Progress
@@ -44,11 +42,7 @@ def mean_fuser(visible_bgr: np.ndarray, thermal: np.ndarray) -> np.ndarray:
     return ((visible_bgr.astype(np.uint16) + thermal[..., None]) // 2).astype(np.uint8)
 
 
-def mean_fuser_with_reset() -> PictureFuser:
-    return PictureFuser(AverageMethod(), build_range("fixed"))
-
-
-def processor(*boxes: Box, fail_at: int | None = None) -> PairProcessor:
+def processor(*boxes: Box, fail_at: int | None = None, side_by_side: bool = False) -> PairProcessor:
     class Fuser:
         def __init__(self) -> None:
             self.calls = 0
@@ -62,7 +56,7 @@ def processor(*boxes: Box, fail_at: int | None = None) -> PairProcessor:
         def reset(self) -> None:
             pass
 
-    return PairProcessor(fuser=Fuser(), tracker=IdentityTracker(), boxes=boxes)
+    return PairProcessor(fuser=Fuser(), tracker=IdentityTracker(), boxes=boxes, side_by_side=side_by_side)
 
 
 def test_every_pair_arrives_in_order_with_its_targets() -> None:
@@ -293,12 +287,7 @@ def test_side_by_side_tracks_while_it_fuses_with_the_same_results() -> None:
 
 
 def test_side_by_side_a_failure_of_either_comes_out() -> None:
-    wrong = PairProcessor(
-        fuser=mean_fuser_with_reset(), tracker=IdentityTracker(), boxes=(Box(900, 1, 5, 5),), side_by_side=True
-    )
     with pytest.raises(InputError, match="--box"):
-        wrong.process(make_pair(0))
-    broken = processor(fail_at=0)
-    broken = PairProcessor(fuser=broken._fuser, tracker=IdentityTracker(), side_by_side=True)
+        processor(Box(900, 1, 5, 5), side_by_side=True).process(make_pair(0))
     with pytest.raises(RunError, match="fuser broke"):
-        broken.process(make_pair(0))
+        processor(fail_at=0, side_by_side=True).process(make_pair(0))

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from fusion.errors import InputError
+from pipeline.sources.sequence import read_ground_truth
 from trackers.box import Box
 from trackers.factory import STRATEGIES, build_tracker, tracker_around, tracker_config
 from trackers.siamese_tracker import SiameseTracker
@@ -86,9 +87,8 @@ def test_a_real_sequence_gives_the_boxes_of_torch(shared: Path) -> None:
         type("Pair", (), {"visible_bgr": cv2.imread(str(color)), "thermal": cv2.imread(str(ir), cv2.IMREAD_GRAYSCALE)})
         for color, ir in zip(*names, strict=True)
     ]
-    numbers = [float(number) for number in (folder / "groundtruth.txt").read_text().splitlines()[0].split(",")]
-    corners = np.reshape(numbers, (-1, 2)) if len(numbers) == 8 else np.reshape(numbers, (2, 2)).cumsum(0)
-    box = Box(*corners.min(0), *np.ptp(corners, 0))
+    box = read_ground_truth(folder / "groundtruth.txt")[0]
+    assert box is not None
     found = [track(build_tracker("siamrpn-lite", engine=engine), pairs, [box]) for engine in ("torch", "onnx")]
     np.testing.assert_allclose(found[1], found[0], rtol=0, atol=0.01)
 

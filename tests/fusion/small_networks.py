@@ -1,0 +1,22 @@
+"""Networks of the real form, but small, for tests that need no trained weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from fusion.nestfuse import NestFuse, NestFuseConfig
+
+
+def small_nestfuse(
+    seed: int = 0, *, channels: tuple[int, int, int, int] = (6, 8, 10, 12), deep_supervision: bool = False
+) -> NestFuse:
+    """A NestFuse whose answer depends on what it sees: behind a default initialisation it may be a black picture."""
+    torch.manual_seed(seed)
+    network = NestFuse(NestFuseConfig(channels=channels, stem_channels=4, deep_supervision=deep_supervision)).eval()
+    for unit in network.modules():
+        if isinstance(unit, nn.Conv2d):
+            # Of about gain 1, so that the picture stays on its scale and no ReLU hides a mistake.
+            nn.init.uniform_(unit.weight, -0.2, 1.0)
+            unit.weight.data *= 2.5 / unit.weight[0].numel()
+    return network
