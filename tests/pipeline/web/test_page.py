@@ -13,6 +13,7 @@ from tests.pipeline.web.chromium import (
     NEEDS_CHROMIUM,
     PHONE,
     By,
+    Keys,
     browser,
     choose,
     complaints,
@@ -27,8 +28,6 @@ from tests.pipeline.web.chromium import (
     wait_for_state,
 )
 from tests.pipeline.web.rig import Rig
-
-from selenium.webdriver.common.keys import Keys  # isort: skip
 
 pytestmark = NEEDS_CHROMIUM
 

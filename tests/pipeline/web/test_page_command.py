@@ -18,6 +18,7 @@ from tests.pipeline.waiting import wait_until
 from tests.pipeline.web.chromium import (
     NEEDS_CHROMIUM,
     By,
+    Keys,
     browser,
     choose,
     complaints,
@@ -31,8 +32,6 @@ from tests.pipeline.web.chromium import (
 )
 from tests.pipeline.web.command import get, serving, started, synthetic
 from trackers.box import Box, iou
-
-from selenium.webdriver.common.keys import Keys  # isort: skip
 
 pytestmark = NEEDS_CHROMIUM
 

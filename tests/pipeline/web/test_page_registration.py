@@ -16,6 +16,7 @@ from tests.pipeline.web.chromium import (
     NEEDS_CHROMIUM,
     PHONE,
     By,
+    Keys,
     browser,
     choose,
     complaints,
@@ -26,8 +27,6 @@ from tests.pipeline.web.chromium import (
     tap,
 )
 from tests.pipeline.web.rig import NATIVE_WH, SIZE_WH, TRUE_HOMOGRAPHY, Rig, unregistered_rig
-
-from selenium.webdriver.common.keys import Keys  # isort: skip
 
 pytestmark = NEEDS_CHROMIUM
 
