@@ -44,6 +44,7 @@ from pipeline.sources.synthetic import SyntheticScene, SyntheticSource
 from pipeline.stream import PairProcessor, in_real_time, run_stream
 from pipeline.telemetry import Telemetry
 from trackers.box import Box
+from trackers.precision import chosen_execution
 from trackers.state import Modality
 
 if TYPE_CHECKING:
@@ -208,8 +209,7 @@ def _run(
             "tracker": settings.tracking.method,
             "modality": settings.tracking.modality.value,
             "engine": settings.engine,
-            "precision": settings.tracking.precision,
-            "device": str(resolve_device(settings.device)),
+            **_device_fields(settings),
             "versions": library_versions(),
             "exit": exit_code,
             **({"ground_truth": truth.fields()} if truth else {}),
@@ -221,6 +221,19 @@ def _run(
                 raise
             say(f"warning: {SUMMARY_NAME} could not be written ({error.strerror})")
     return summary
+
+
+def _device_fields(settings: StreamSettings) -> dict[str, Any]:
+    tracking, device = settings.tracking, resolve_device(settings.device)
+    fields: dict[str, Any] = {"precision": tracking.precision, "execution": tracking.execution, "device": str(device)}
+    if tracking.method != "none":
+        from trackers.factory import tracker_precision  # only runs that track pay for it
+
+        fields["precision"] = tracker_precision(
+            tracking.method, tracking.precision, engine=settings.engine, device=device
+        )
+        fields["execution"] = chosen_execution(tracking.execution, engine=settings.engine, device=device)
+    return fields
 
 
 def _live_fields(settings: StreamSettings, statistics: RunStatistics) -> dict[str, Any]:

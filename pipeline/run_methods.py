@@ -33,6 +33,7 @@ def build_tracker_of(settings: StreamSettings) -> Tracker:
         engine="openvino" if settings.engine == "openvino-bf16" else settings.engine,
         device=settings.device,
         precision=tracking.precision,
+        execution=tracking.execution,
     )
 
 

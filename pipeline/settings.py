@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from fusion.errors import InputError
 from fusion.fuser import EngineName, NightName, PoolingName, RangeName, SpatialName, method_in_mode
@@ -14,6 +13,7 @@ from pipeline.degrade import DegradeConfig
 from pipeline.overlay import OverlayConfig
 from pipeline.sinks.recorder import SegmentConfig
 from pipeline.web.settings import WebSettings
+from trackers.precision import ExecutionChoice, PrecisionChoice
 from trackers.state import Modality
 
 
@@ -60,8 +60,11 @@ class TrackingSettings:
         modality: which pictures the tracker looks at.
         strategy: how the tracker fuses the features of the two pictures, see ``trackers.factory.STRATEGIES``;
             None takes what suits the tracker best.
-        precision: of the tracker's network; ``bfloat16``, which ``--engine onnx`` lacks, is faster on processors that
-            compute in it and moves boxes by half a pixel in the median.
+        precision: of the tracker's network; ``auto`` is ``float32``, but ``float16`` for the large networks on a GPU.
+            ``bfloat16``, which ``--engine onnx`` lacks, is faster on processors that compute in it and moves boxes by
+            half a pixel in the median.
+        execution: ``graphs`` searches a pair on the GPU as one CUDA graph, ``eager`` step by step; ``auto`` is
+            ``graphs`` on a GPU.
         overrides: fields of the tracker's own configuration that differ from its preset.
         boxes: the targets in the first pair, each ``[x, y, w, h]`` in pixels of the visible picture.
     """
@@ -70,7 +73,8 @@ class TrackingSettings:
     weights: Path | None = None
     modality: Modality = Modality.FUSED
     strategy: str | None = None
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: PrecisionChoice = "auto"
+    execution: ExecutionChoice = "auto"
     overrides: dict[str, bool | int | float | str] = field(default_factory=dict)
     boxes: tuple[tuple[float, float, float, float], ...] = ()
 

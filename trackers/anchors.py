@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -95,8 +95,8 @@ def decode_points(distances: Tensor, stride_px: int) -> Tensor:
     """
     left, top, right, bottom = distances.unbind(1)
     rows, columns = (int(side) for side in distances.shape[2:])
-    x = torch.from_numpy(cell_offsets(columns, stride_px)).to(distances)
-    y = torch.from_numpy(cell_offsets(rows, stride_px)).to(distances)[:, None]
+    x = _offsets_tensor(columns, stride_px, distances.device).to(distances.dtype)
+    y = _offsets_tensor(rows, stride_px, distances.device).to(distances.dtype)[:, None]
     edges = (x - left, y - top, x + right, y + bottom)
     boxes = (
         (edges[0] + edges[2]) * 0.5,
@@ -107,7 +107,14 @@ def decode_points(distances: Tensor, stride_px: int) -> Tensor:
     return torch.stack(boxes, dim=1).unsqueeze(2)
 
 
-@lru_cache(maxsize=16)
+# Without a limit, for captured CUDA graphs go on reading these; there are as many as sizes of response maps.
+@cache
+def _offsets_tensor(count: int, stride_px: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.from_numpy(cell_offsets(count, stride_px)).to(device)
+
+
+@cache
 def _grid_tensor(layout: AnchorLayout, rows: int, columns: int, device: torch.device) -> Tensor:
     # Kept for later calls, of which some train: a tensor made in inference mode could not be part of a gradient.
     with torch.inference_mode(False):

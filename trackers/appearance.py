@@ -7,6 +7,8 @@ further pass through the network.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -58,15 +60,27 @@ def similarity(found: Tensor, album: Tensor) -> Tensor:
     return functional.cosine_similarity(found.flatten(1)[:, None], album.flatten(2), dim=2).amax(1)
 
 
-def later_album(album: Features, found: Features, kept: int, new_below: float) -> tuple[Features, int]:
+def similarity_and_kept(found: Tensor, album: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`similarity`, and the same without the album's recent looks, each (B,)."""
+    each = functional.cosine_similarity(found.flatten(1)[:, None], album.flatten(2), dim=2)
+    return each.amax(1), torch.maximum(each[:, 0], each[:, 2:].amax(1))
+
+
+def later_album(
+    album: Features, found: Features, kept: int, new_below: float, kept_similarities: Sequence[float] | None = None
+) -> tuple[Features, int]:
     """Album and number of kept looks after a picture in which the target surely looked as ``found`` (1, C, n, n).
 
     The recent looks follow. They are kept besides where they resemble what is kept less than ``new_below`` in any
-    modality; the oldest kept ones, but never the first, make room.
+    modality; the oldest kept ones, but never the first, make room. ``kept_similarities`` says how much it resembles
+    those in each modality, where that is known: to ask a device for it would mean to wait.
     """
     with torch.inference_mode():
-        others = [torch.cat((looks[:, :1], looks[:, 2:]), dim=1) for looks in album]
-        is_new = any(similarity(now, old).item() < new_below for now, old in zip(found, others, strict=True))
+        if kept_similarities is None:
+            others = [torch.cat((looks[:, :1], looks[:, 2:]), dim=1) for looks in album]
+            is_new = any(similarity(now, old).item() < new_below for now, old in zip(found, others, strict=True))
+        else:
+            is_new = any(value < new_below for value in kept_similarities)
         place = 2 + kept % (_KEPT - 2)
         later = []
         for looks, now in zip(album, found, strict=True):

@@ -17,7 +17,6 @@ from fusion.attention import FSRPN, NESTFUSE, PAPER
 from fusion.checkpoints import load_strictly, read_state_dict
 from fusion.devices import resolve_device
 from fusion.errors import InputError
-from fusion.graph_engines import PrecisionName
 from fusion.weight_store import WeightRecipe, require_weights
 from trackers.graph_network import GraphNetwork
 from trackers.networks.folding import folded
@@ -25,6 +24,7 @@ from trackers.networks.interface import SiameseNetwork
 from trackers.networks.lite import LiteNetwork
 from trackers.networks.nanotrack import NanoTrack, nanotrack_state
 from trackers.networks.siamrpn import siamrpn_for_state
+from trackers.precision import ExecutionChoice, PrecisionChoice, PrecisionName, chosen_execution, chosen_precision
 from trackers.siamese_core import SiameseTrackerConfig
 from trackers.siamese_tracker import SiameseTracker
 from trackers.state import Modality
@@ -46,7 +46,7 @@ STRATEGIES: dict[str, FeatureFusion] = {
 plain mean, the network's own learned gate where it has one, or each modality and both side by side, weighed by how
 well each has told the target from its surroundings."""
 
-_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _PYSOT_ORIGIN = "PySOT's model zoo (github.com/STVIR/pysot) has it as model.pth."
 _NANO_ORIGIN = (
     "It is in github.com/HonglinChu/SiamTrackers, NanoTrack/models/pretrained (Apache-2.0); 'weights fetch {}'."
@@ -60,6 +60,9 @@ class _Entry:
     origin: str
     gated: bool = False
     strategy: str = "paper"
+    # The small networks spend their time on a GPU between operations, so half the bits would save little; and as
+    # rounding decides between equally good proposals, boxes would part by some pixels from those of a CPU.
+    gpu_precision: PrecisionName = "float16"
 
 
 def _load_plain(network: nn.Module, state: State, source: str) -> None:
@@ -76,6 +79,7 @@ _ENTRIES: dict[str, _Entry] = {
         load=_load_plain,
         gated=True,
         strategy="gate",
+        gpu_precision="float32",
         origin="It ships with the program; 'train-tracker --tracker siamrpn-lite' makes others.",
     ),
     "siamrpn-alex": _Entry(
@@ -92,12 +96,14 @@ _ENTRIES: dict[str, _Entry] = {
     "nanotrack": _Entry(
         build=lambda state: NanoTrack(2),
         load=_load_nano,
+        gpu_precision="float32",
         origin=f"nanotrackv2.pth: {_NANO_ORIGIN.format('nanotrack')}",
         strategy="adaptive",
     ),
     "nanotrack-v3": _Entry(
         build=lambda state: NanoTrack(3),
         load=_load_nano,
+        gpu_precision="float32",
         origin=f"nanotrackv3.pth: {_NANO_ORIGIN.format('nanotrack-v3')}",
         strategy="adaptive",
     ),
@@ -116,7 +122,8 @@ def build_tracker(
     overrides: Mapping[str, object] | None = None,
     engine: EngineName = "torch",
     device: str = "cpu",
-    precision: PrecisionName = "float32",
+    precision: PrecisionChoice = "auto",
+    execution: ExecutionChoice = "auto",
 ) -> SiameseTracker:
     """A tracker ready to use.
 
@@ -128,14 +135,20 @@ def build_tracker(
         overrides: fields of :class:`SiameseTrackerConfig` that differ from ``configs/tracker_<name>.yaml``.
         engine: what computes the network; the loop around it stays the same.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``bfloat16`` runs the network in half the bits: two to three times faster on processors that
-            have instructions for it, with boxes off by half a pixel in the median.
+        precision: ``auto`` is ``float32``, but ``float16`` for the large networks on a GPU. ``bfloat16`` runs the
+            network in half the bits: two to three times faster on processors that have instructions for it, with boxes
+            off by half a pixel in the median.
+        execution: ``auto`` is ``graphs`` on a GPU (crops, network and choice on the device as one CUDA graph) and
+            ``eager`` on a CPU.
 
     Raises:
-        InputError: an unknown name, setting, device, engine or precision, or weights that are missing or do not fit.
+        InputError: an unknown name, setting, device, engine, precision or execution, or weights that are missing or do
+            not fit.
     """
-    _chosen("precision", precision, _PRECISIONS)
     where = resolve_device(device)
+    # Before weights are read, so that a mistake is answered at once.
+    tracker_precision(name, precision, engine=engine, device=where)
+    chosen_execution(execution, engine=engine, device=where)
     entry = _chosen("tracker", name, _ENTRIES)
     fusion = _chosen("strategy", strategy or entry.strategy, STRATEGIES)
     if fusion == "gate" and not entry.gated:
@@ -143,7 +156,15 @@ def build_tracker(
         raise InputError(f"strategy gate: {name} has no learned gate; {gated} has")
     config = tracker_config(name, overrides)
     return tracker_around(
-        load_network(name, weights), name, config, modality, fusion, engine=engine, device=where, precision=precision
+        load_network(name, weights),
+        name,
+        config,
+        modality,
+        fusion,
+        engine=engine,
+        device=where,
+        precision=precision,
+        execution=execution,
     )
 
 
@@ -156,7 +177,8 @@ def tracker_around(
     *,
     engine: EngineName = "torch",
     device: torch.device,
-    precision: PrecisionName = "float32",
+    precision: PrecisionChoice = "auto",
+    execution: ExecutionChoice = "auto",
     keep_graphs: bool = True,
 ) -> SiameseTracker:
     """As :func:`build_tracker`, for a network at hand, not folded; its graphs are kept in the user's cache or not.
@@ -164,17 +186,20 @@ def tracker_around(
     Raises:
         InputError: the engine is not installed, or cannot use the device or the precision.
     """
-    dtype = _chosen("precision", precision, _PRECISIONS)
+    arithmetic = tracker_precision(name, precision, engine=engine, device=device)
+    way = chosen_execution(execution, engine=engine, device=device)
     ready = folded(network)
     match engine:
         case "torch":
+            dtype = _TYPES[arithmetic]
             on_device: SiameseNetwork = ready.to(device, dtype)  # type: ignore[assignment]
-            return SiameseTracker(on_device, config, modality, fusion, device, dtype)
+            return SiameseTracker(on_device, config, modality, fusion, device, dtype, way)
         case "onnx" | "openvino":
-            if engine == "onnx" and precision != "float32":
+            if engine == "onnx" and arithmetic != "float32":
                 raise InputError(f"precision {precision}: --engine onnx computes in float32; choose --engine torch")
+            assert arithmetic != "float16"
             sides = (config.exemplar_size, config.instance_size)
-            graphs = GraphNetwork(ready, name, sides, engine, device, precision, keep_graphs=keep_graphs)
+            graphs = GraphNetwork(ready, name, sides, engine, device, arithmetic, keep_graphs=keep_graphs)
             return SiameseTracker(graphs, config, modality, fusion)
 
 
@@ -190,6 +215,16 @@ def load_network(name: str, weights: Path | None = None) -> nn.Module:
     network = entry.build(state)
     entry.load(network, state, str(path))
     return network.eval()
+
+
+def tracker_precision(name: str, choice: PrecisionChoice, *, engine: str, device: torch.device) -> PrecisionName:
+    """The arithmetic that a tracker's network runs in, see :func:`trackers.precision.chosen_precision`.
+
+    Raises:
+        InputError: an unknown tracker or precision, or one that this engine or device lacks.
+    """
+    entry = _chosen("tracker", name, _ENTRIES)
+    return chosen_precision(choice, engine=engine, device=device, on_gpu=entry.gpu_precision)
 
 
 def default_strategy(name: str) -> str:

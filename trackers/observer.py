@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fusion.devices import gpu_convolutions
 from trackers.appearance import appearance_of, look_at, similarity
 from trackers.networks.interface import Features, SiameseNetwork
-from trackers.siamese_core import SiameseTrackerConfig, TargetMemory, context_side
+from trackers.siamese_core import SiameseTrackerConfig, TargetMemory, context_side, search_side_px
 from trackers.subwindow import crop_square, crops_to_tensor
 from trackers.views import (
     FeatureFusion,
@@ -38,6 +40,12 @@ class Answers:
     modalities: list[Features]
 
 
+def network_arithmetic(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
+    """What a network of this type runs under on a device, so that float32 is what it says."""
+    is_coarse = device.type == "cuda" and dtype is torch.float32
+    return gpu_convolutions("ieee") if is_coarse else nullcontext()
+
+
 class Observer:
     """Crops of targets through a network; arguments as of :class:`trackers.siamese_tracker.SiameseTracker`."""
 
@@ -55,21 +63,23 @@ class Observer:
         self._device = device
         self._dtype = dtype
 
+    def _arithmetic(self) -> AbstractContextManager[None]:
+        return network_arithmetic(self._device, self._dtype)
+
     def templates(self, images: Images, memory: TargetMemory) -> tuple[Features, Features]:
         """Template tensors (V, ...) of a target, and what it looks like in each modality."""
         side = max(1, round(context_side(memory.size_wh, self._config.context_amount)))
         modalities = self._extract(images, [memory], [side], self._config.exemplar_size)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._arithmetic():
             features = self._network.encode_template(stacked_views(views_of(modalities, self._fusion)))
             return features, tuple(appearance_of(levels) for levels in modalities)
 
     def answers(self, memories: Sequence[TargetMemory], images: Images, usable: Sequence[bool]) -> Answers:
         """What the network sees around each target."""
         config = self._config
-        zoom = config.instance_size / config.exemplar_size
-        sides = [max(1, round(context_side(memory.size_wh, config.context_amount) * zoom)) for memory in memories]
+        sides = [search_side_px(memory.size_wh, config) for memory in memories]
         modalities = self._extract(images, memories, sides, config.instance_size)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._arithmetic():
             views = views_of(modalities, self._fusion)
             template, search = stacked_templates([memory.features for memory in memories]), stacked_views(views)
             if self._fusion == "gate" and not all(usable):
@@ -114,6 +124,6 @@ class Observer:
             for modality, image in enumerate(images)
             for memory, side in zip(memories, sides, strict=True)
         ]
-        with torch.inference_mode():
+        with torch.inference_mode(), self._arithmetic():
             levels = self._network.extract(crops_to_tensor(crops, self._device).to(self._dtype))
             return list(zip(*(level.chunk(len(images)) for level in levels), strict=True))

@@ -201,11 +201,21 @@ def later_usual(usual: Sequence[float] | None, now: Sequence[float]) -> tuple[fl
     return tuple(_USUAL_MEMORY * before + (1 - _USUAL_MEMORY) * value for before, value in zip(usual, now, strict=True))
 
 
-def learned(memory: TargetMemory, score: float, similarities: Sequence[float], looks: Features) -> TargetMemory:
-    """Memory after a picture in which the target was surely there, with this score, and looked so in each modality."""
+def learned(
+    memory: TargetMemory,
+    score: float,
+    similarities: Sequence[float],
+    looks: Features,
+    kept_similarities: Sequence[float] | None = None,
+) -> TargetMemory:
+    """Memory after a picture in which the target was surely there, with this score, and looked so in each modality.
+
+    ``kept_similarities`` as of :func:`trackers.appearance.later_album`.
+    """
     usual = later_usual(memory.usual_similarity, similarities)
     (usual_score,) = later_usual(None if memory.usual_score is None else (memory.usual_score,), (score,))
-    album, kept = later_album(memory.looks, looks, memory.looks_kept, _NEW_LOOKS * min(usual))
+    new_below = _NEW_LOOKS * min(usual)
+    album, kept = later_album(memory.looks, looks, memory.looks_kept, new_below, kept_similarities)
     return replace(memory, usual_score=usual_score, usual_similarity=usual, looks=album, looks_kept=kept)
 
 

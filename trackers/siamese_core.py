@@ -8,6 +8,7 @@ back unchanged. (PySOT's demo starts half a pixel off; its benchmark, like this 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,6 +165,25 @@ def context_side(size_wh: tuple[float, float], context_amount: float) -> float:
     width, height = size_wh
     padding = context_amount * (width + height)
     return math.sqrt((width + padding) * (height + padding))
+
+
+def search_side_px(size_wh: tuple[float, float], config: SiameseTrackerConfig) -> int:
+    """Side in picture pixels of the square that is searched for a target of ``size_wh``."""
+    zoom = config.instance_size / config.exemplar_size
+    return max(1, round(context_side(size_wh, config.context_amount) * zoom))
+
+
+def crop_scale(memory: TargetMemory, config: SiameseTrackerConfig) -> float:
+    """Search-crop pixels per picture pixel."""
+    return config.exemplar_size / context_side(memory.size_wh, config.context_amount)
+
+
+def places_in_crop(memories: Sequence[TargetMemory], config: SiameseTrackerConfig) -> NDArray[np.float64]:
+    """Where each target was last, ``cx, cy, w, h`` in search-crop pixels relative to the crop centre, (B, 4)."""
+    scales = [crop_scale(memory, config) for memory in memories]
+    return np.asarray(
+        [(0.0, 0.0, *(scale * side for side in memory.size_wh)) for memory, scale in zip(memories, scales, strict=True)]
+    )
 
 
 def rank_proposals(

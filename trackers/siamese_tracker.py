@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from fusion.attention import PAPER
 from fusion.errors import InputError
 from trackers.appearance import album_of
 from trackers.box import Box, box_from_center, clip_box, iou
+from trackers.captured_steps import GraphFinder
+from trackers.finding import Finder, Finding, PlainFinder, Search, known_trust
 from trackers.nearness import NEAR_IOU, gives_way, with_near
 from trackers.networks.interface import SiameseNetwork
-from trackers.observer import Answers, Observer
+from trackers.observer import Observer
+from trackers.precision import ExecutionName
 from trackers.recovery import (
     Evidence,
     after_verdict,
@@ -27,29 +29,20 @@ from trackers.recovery import (
     places_of_this_pair,
     search_places,
 )
-from trackers.reliability import Trust, answer_margins, blend_views, first_trust, later_trust
+from trackers.reliability import answer_margins, first_trust, later_trust
 from trackers.siamese_core import (
     Proposals,
     SiameseTrackerConfig,
     TargetMemory,
-    choose_proposals,
     context_side,
+    crop_scale,
     move_target,
     next_status,
+    places_in_crop,
 )
 from trackers.state import ImagePair, Modality, TrackState, TrackStatus
 from trackers.subwindow import channel_average
 from trackers.views import FeatureFusion, Images, usable_modalities, usable_views, watch
-
-
-@dataclass(frozen=True, slots=True)
-class _Finding:
-    """What was found around B places: the chosen proposals, and how each view answered there, (V, B) or None."""
-
-    answers: Answers
-    proposals: Proposals
-    margins: NDArray[np.float64] | None
-    usable: tuple[bool, ...]
 
 
 class SiameseTracker:
@@ -62,6 +55,11 @@ class SiameseTracker:
         fusion: how two modalities are fused, for template and search alike; see :func:`trackers.views.views_of`.
         device: where the network's parameters are.
         dtype: type of the network's parameters; crops are given in it, scores and boxes stay float32.
+        execution: how a pair is searched: ``eager``, one operation after the other with crops and choice on the CPU, or
+            ``graphs``, all on the device, see :class:`trackers.captured_steps.GraphFinder`.
+
+    Attributes:
+        finder: searches the pairs.
     """
 
     def __init__(
@@ -72,6 +70,7 @@ class SiameseTracker:
         fusion: FeatureFusion = PAPER,
         device: torch.device | None = None,
         dtype: torch.dtype = torch.float32,
+        execution: ExecutionName = "eager",
     ) -> None:
         self.network = network
         self.config = config
@@ -79,7 +78,13 @@ class SiameseTracker:
         self.fusion = fusion
         self.device = device or torch.device("cpu")
         self.dtype = dtype
+        self.execution = execution
         self._observer = Observer(network, config, fusion, self.device, dtype)
+        self.finder: Finder = (
+            PlainFinder(self._observer, config)
+            if execution == "eager"
+            else GraphFinder(network, config, fusion, self.device, dtype)
+        )
 
     def init(self, pair: ImagePair, box: Box) -> TrackState:
         """State of a new target at ``box`` (pixels of ``pair.visible_bgr``).
@@ -142,7 +147,7 @@ class SiameseTracker:
             return memory
         # The template on its own picture shows where else each view answers.
         answers = self._observer.answers([memory], images, memory.usable)
-        place = self._in_crop([memory]).repeat(len(answers.score), axis=0)
+        place = places_in_crop([memory], self.config).repeat(len(answers.score), axis=0)
         return replace(memory, trust=first_trust(answer_margins(answers.score[:, 0], answers.boxes[:, 0], place)))
 
     def advance(self, memories: Sequence[TargetMemory], images: Images) -> tuple[list[TargetMemory], Proposals]:
@@ -151,8 +156,10 @@ class SiameseTracker:
         Returns:
             The new memories, and the proposals they came from.
         """
+        search = Search(memories=memories, images=images)
+        self.finder.begin(search, memories[0].usable)
         seen, usable = self._watch(memories, images)
-        finding = self._find(memories, images, usable)
+        finding = self.finder.find(search, usable)
         moved = [
             replace(self._moved(memory, finding, index, images), last_seen=seen, usable=usable)
             for index, memory in enumerate(memories)
@@ -162,18 +169,21 @@ class SiameseTracker:
     def _update_and_recover(self, states: Sequence[TrackState], images: Images) -> list[TrackState]:
         """As :meth:`advance`, but targets that are gone move nothing and are looked for: :mod:`trackers.recovery`."""
         memories: list[TargetMemory] = [state.template for state in states]
-        seen, usable = self._watch(memories, images)
         # What a search may cost is shared, so that many lost targets slow nothing down.
         searches = max(1, self.config.recovery_crops // max(1, sum(map(is_lost, memories))))
         places = [[memory, *self._elsewhere(memory, images, searches)] for memory in memories]
         entries = [entry for each in places for entry in each]
         # A lost target may be anywhere: no preference for its old place.
         influence = np.asarray([0.0 if is_lost(entry) else self.config.window_influence for entry in entries])
-        finding = self._find(entries, images, usable, influence)
-        similarities, looks = self._observer.looks(entries, finding.answers, finding.proposals.boxes)
+        search = Search(memories=entries, images=images, window_influence=influence, with_looks=True)
+        self.finder.begin(search, memories[0].usable)
+        seen, usable = self._watch(memories, images)
+        finding = self.finder.find(search, usable)
+        looks = finding.looks
+        assert looks is not None
         evidence = [
             evidence_for(score, own, entry.usual_similarity, usable)
-            for score, own, entry in zip(finding.proposals.scores.tolist(), similarities, entries, strict=True)
+            for score, own, entry in zip(finding.proposals.scores.tolist(), looks.similarities, entries, strict=True)
         ]
         moved = [self._moved(entry, finding, index, images) for index, entry in enumerate(entries)]
         ends = list(accumulate(len(each) for each in places))
@@ -186,7 +196,8 @@ class SiameseTracker:
             best = span.start + verdict.place
             memory = after_verdict(memory if verdict.status is TrackStatus.LOST else moved[best], verdict)
             if verdict.may_learn:
-                memory = learned(memory, evidence[best].score, similarities[best], looks[best])
+                kept = None if looks.kept_similarities is None else looks.kept_similarities[best]
+                memory = learned(memory, evidence[best].score, looks.similarities[best], looks.features[best], kept)
                 if all(usable) and evidence[best].resembles(self.config.found_looks):
                     memory = self._refreshed(memory, images)
             memory = replace(memory, last_seen=seen, usable=usable)
@@ -245,39 +256,20 @@ class SiameseTracker:
         chosen = places_of_this_pair(places, memory.lost_pairs, count)
         return [replace(memory, center_xy=place) for place in chosen]
 
-    def _find(
-        self,
-        memories: Sequence[TargetMemory],
-        images: Images,
-        usable: tuple[bool, ...],
-        window_influence: NDArray[np.float64] | None = None,
-    ) -> _Finding:
-        answers = self._observer.answers(memories, images, usable)
-        sizes = self._in_crop(memories)[:, 2:]
-        if len(answers.score) == 1:
-            proposals = choose_proposals(answers.score[0], answers.boxes[0], sizes, self.config, window_influence)
-            return _Finding(answers, proposals, None, usable)
-        weights = np.stack([_known(memory.trust).weights(usable_views(usable)) for memory in memories], axis=1)
-        score, boxes = blend_views(answers.score, answers.boxes, weights)
-        proposals = choose_proposals(score, boxes, sizes, self.config, window_influence)
-        views = zip(answers.score, answers.boxes, strict=True)
-        margins = np.stack([answer_margins(*view, proposals.boxes) for view in views])
-        return _Finding(answers, proposals, margins, usable)
-
-    def _moved(self, memory: TargetMemory, finding: _Finding, index: int, images: Images) -> TargetMemory:
+    def _moved(self, memory: TargetMemory, finding: Finding, index: int, images: Images) -> TargetMemory:
         height, width = images[0].shape[:2]
         proposals = finding.proposals
         center_xy, size_wh = move_target(
             memory.center_xy,
             memory.size_wh,
             proposal_in_crop=proposals.boxes[index],
-            crop_scale=self._crop_scale(memory),
+            crop_scale=crop_scale(memory, self.config),
             size_rate=float(proposals.penalties[index] * proposals.scores[index]) * self.config.learning_rate,
             picture_wh=(width, height),
         )
         trust = memory.trust
         if finding.margins is not None:
-            trust = later_trust(_known(trust), finding.margins[:, index], usable_views(finding.usable))
+            trust = later_trust(known_trust(trust), finding.margins[:, index], usable_views(finding.usable))
         return replace(memory, center_xy=center_xy, size_wh=size_wh, trust=trust)
 
     def _state(self, memory: TargetMemory, score: float, status: TrackStatus) -> TrackState:
@@ -292,18 +284,3 @@ class SiameseTracker:
             template=memory,
             seen_in=seen_in,
         )
-
-    def _crop_scale(self, memory: TargetMemory) -> float:
-        return self.config.exemplar_size / context_side(memory.size_wh, self.config.context_amount)
-
-    def _in_crop(self, memories: Sequence[TargetMemory]) -> NDArray[np.float64]:
-        """Where each target was last, ``cx, cy, w, h`` in search-crop pixels relative to the crop centre, (B, 4)."""
-        return np.asarray(
-            [(0.0, 0.0, *(self._crop_scale(memory) * side for side in memory.size_wh)) for memory in memories]
-        )
-
-
-def _known(trust: Trust | None) -> Trust:
-    if trust is None:
-        raise ValueError("this state was made by a tracker with another fusion")
-    return trust

@@ -48,8 +48,7 @@ def crop_square(
         (output, output) or (output, output, C) uint8.
     """
     height, width = image.shape[:2]
-    half = (source_size_px + 1) / 2
-    left, top = (math.floor(center - half + 0.5) for center in center_xy)
+    left, top = square_corner(center_xy, source_size_px)
     right, bottom = left + source_size_px, top + source_size_px
     inside = image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     if left >= 0 and top >= 0 and right <= width and bottom <= height:
@@ -65,6 +64,12 @@ def crop_square(
     if source_size_px == output_size_px:
         return np.ascontiguousarray(square)
     return np.asarray(cv2.resize(square, (output_size_px, output_size_px)), np.uint8)
+
+
+def square_corner(center_xy: tuple[float, float], source_size_px: int) -> tuple[int, int]:
+    """Left and top pixel of the square of ``source_size_px`` around ``center_xy``."""
+    half = (source_size_px + 1) / 2
+    return math.floor(center_xy[0] - half + 0.5), math.floor(center_xy[1] - half + 0.5)
 
 
 def crops_to_tensor(crops: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:

@@ -142,7 +142,9 @@ def build(spec: TrackerSpec) -> Tracker:
     if not isinstance(tracker.fusion, AttentionStrategy):
         raise InputError(f"the strategy {strategy_name(tracker)} pools nothing; leave --poolings at avg")
     fusion = tracker.fusion.with_pooling(spec.pooling)
-    return SiameseTracker(tracker.network, tracker.config, tracker.modality, fusion, tracker.device, tracker.dtype)
+    return SiameseTracker(
+        tracker.network, tracker.config, tracker.modality, fusion, tracker.device, tracker.dtype, tracker.execution
+    )
 
 
 def check_names(specs: tuple[TrackerSpec, ...]) -> None:
@@ -173,6 +175,7 @@ def fingerprint(spec: TrackerSpec, options: RunOptions, tracker: Tracker) -> dic
         "weights": _weights_digest(inner),
         "fuser": [spec.fuser, fuser_digest(tracker.fuser)] if isinstance(tracker, PixelFusionTracker) else [],
         "config": repr(getattr(inner, "config", "")),
+        "arithmetic": [str(getattr(inner, name, "")) for name in ("dtype", "execution")],
         "code": _code_digest(),
     }
     try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -214,7 +214,11 @@ class LiteNetwork(nn.Module):
             _, class_map, box_map = self.weigh(
                 *(each.reshape(modalities, -1, *each.shape[1:]) for each in (class_map, box_map))
             )
-        return as_response(*self.decide(class_map, box_map))
+        logits, deltas = self.decide(class_map, box_map)
+        if logits.dtype is torch.float16:
+            # Half the bits of a position in the crop are a sixteenth of a pixel.
+            logits, deltas = logits.float(), deltas.float()
+        return as_response(logits, deltas)
 
     def weigh(self, class_map: Tensor, box_map: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gate weights (K, B, 1, 25, 25) and the correlation features (K, B, C, 25, 25), summed with them over K."""
@@ -270,7 +274,8 @@ def _center(features: Tensor, size: int) -> Tensor:
     return features[:, :, start : start + size, start : start + size]
 
 
-@lru_cache(maxsize=8)
+# Without a limit, for captured CUDA graphs go on reading these; there are as many as sizes of maps.
+@cache
 def _doubling(size: int, device: torch.device) -> Tensor:
     """Matrix (2 size - 1, size) that puts the mean of neighbours between the values of a column."""
     # Kept for later calls, of which some train: a tensor made in inference mode could not be part of a gradient.
