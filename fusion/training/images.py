@@ -16,6 +16,7 @@ from fusion.errors import InputError
 
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _KEPT_PAIRS = 256
+_KEPT_PICTURES = 4096
 
 
 def list_images(folders: Sequence[Path]) -> list[Path]:
@@ -88,7 +89,7 @@ def read_pair(paths: tuple[Path, Path]) -> NDArray[np.uint8]:
 
 
 class GreyCrops:
-    """Random square crops of grey pictures.
+    """Random square crops of grey pictures; decoded pictures are kept as far as memory allows.
 
     A batch depends on seed, step and process rank alone, so a resumed run sees what an unbroken one would.
     """
@@ -98,12 +99,13 @@ class GreyCrops:
         self._crop_px = crop_px
         self._batch_size = batch_size
         self._seed = seed
+        self._read = lru_cache(_KEPT_PICTURES)(read_grey)
 
     def batch(self, step: int, rank: int = 0) -> Tensor:
         """Crops of ``step``: (batch, 1, crop, crop) float32 in 0..255."""
         generator = np.random.default_rng([self._seed, rank, step])
         chosen = generator.integers(len(self._paths), size=self._batch_size)
-        crops = [crop_at_random(read_grey(self._paths[index])[None], self._crop_px, generator)[0] for index in chosen]
+        crops = [crop_at_random(self._read(self._paths[index])[None], self._crop_px, generator)[0] for index in chosen]
         return torch.from_numpy(np.stack(crops))[:, None].float()
 
 

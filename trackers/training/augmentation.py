@@ -34,14 +34,15 @@ class ThermalLook:
 
 def change_light(picture: Picture, generator: Generator, strength: float = 1.0) -> Picture:
     """Random brightness, contrast, gamma and colour balance."""
-    values = picture.astype(np.float32) / 255
+    curve = np.arange(256) / 255
     if generator.random() < 0.5:
-        values = np.power(values, float(np.exp(generator.normal(0, 0.35 * strength))))
+        curve = np.power(curve, float(np.exp(generator.normal(0, 0.35 * strength))))
     gain = np.exp(generator.normal(0, 0.2 * strength)) * np.exp(generator.normal(0, 0.08 * strength, 3))
-    mean = values.mean()
+    # Whatever happens to a pixel depends on its value alone, so that 256 values a channel are all there is to compute.
+    mean = float(cv2.calcHist([picture.reshape(-1, 1)], [0], None, [256], [0, 256]).ravel() @ curve) / picture.size
     contrast = np.exp(generator.normal(0, 0.2 * strength))
-    values = ((values - mean) * contrast + mean) * gain + generator.normal(0, 0.06 * strength)
-    return _to_bytes(values * 255)
+    values = ((curve[:, None] - mean) * contrast + mean) * gain + generator.normal(0, 0.06 * strength)
+    return np.asarray(cv2.LUT(picture, _to_bytes(values * 255)[None]), dtype=np.uint8)
 
 
 def soften(picture: Picture, generator: Generator) -> Picture:
@@ -68,8 +69,7 @@ def soften(picture: Picture, generator: Generator) -> Picture:
 def add_noise(picture: Picture, generator: Generator) -> Picture:
     """Sensor noise of random strength, alike in the three channels or not."""
     channels = 1 if generator.random() < 0.5 else 3
-    noise = generator.normal(0, generator.uniform(2, 14), (*picture.shape[:2], channels))
-    return _to_bytes(picture.astype(np.float32) + noise)
+    return _to_bytes(picture + _noise(generator, generator.uniform(2, 14), (*picture.shape[:2], channels)))
 
 
 def to_grey(picture: Picture) -> Picture:
@@ -120,16 +120,16 @@ def blind(picture: Picture, generator: Generator, other: Picture) -> Picture:
     match generator.integers(6):
         case 0:
             level = float(generator.choice([0.0, 255.0, generator.uniform(0, 255)]))
-            return _to_bytes(np.full(picture.shape, level) + generator.normal(0, 3, picture.shape))
+            return _to_bytes(level + _noise(generator, 3, picture.shape))
         case 1:
             dark = picture.astype(np.float32) * generator.uniform(0.02, 0.12)
-            return _to_bytes(dark + generator.normal(0, generator.uniform(1, 6), picture.shape))
+            return _to_bytes(dark + _noise(generator, generator.uniform(1, 6), picture.shape))
         case 2 | 3:
             return _smoke(picture, generator)
         case 4:
             mean = picture.mean(axis=(0, 1))
             faint = (picture.astype(np.float32) - mean) * generator.uniform(0.03, 0.15) + mean
-            return _to_bytes(faint + generator.normal(0, generator.uniform(1, 5), picture.shape))
+            return _to_bytes(faint + _noise(generator, generator.uniform(1, 5), picture.shape))
         case _:
             return other
 
@@ -142,6 +142,10 @@ def _smoke(picture: Picture, generator: Generator) -> Picture:
     tint = generator.uniform(90, 255) * np.exp(generator.normal(0, 0.12, 3))
     shade = cv2.resize(generator.normal(0, 14, (cells, cells)).astype(np.float32), (width, height))[:, :, None]
     return _to_bytes(picture * (1 - density) + (tint + shade) * density)
+
+
+def _noise(generator: Generator, deviation: float, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return generator.standard_normal(shape, np.float32) * np.float32(deviation)
 
 
 def _to_bytes(values: NDArray[np.floating]) -> Picture:

@@ -193,6 +193,8 @@ def _batches(
         batch_size=config.batch,
         num_workers=config.workers,
         worker_init_fn=_calm_worker,
+        pin_memory=config.device.startswith("cuda"),
+        prefetch_factor=4 if config.workers else None,
         persistent_workers=False,
     )
     return iter(loader)
@@ -204,11 +206,13 @@ def _calm_worker(_: int) -> None:
 
 
 def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
+    numbers = [pair for pair in pairs if pair[0].is_floating_point()]
     with torch.no_grad():
-        for kept, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-            if kept.is_floating_point():
-                kept.lerp_(new, 1 - decay)
-            else:
+        # In one call: a GPU would spend more time on starting several hundred than on computing them.
+        torch._foreach_lerp_([kept for kept, _ in numbers], [new for _, new in numbers], 1 - decay)
+        for kept, new in pairs:
+            if not kept.is_floating_point():
                 kept.copy_(new)
 
 

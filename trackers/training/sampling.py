@@ -34,7 +34,10 @@ from trackers.training.sources import Shot, TrainingSet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingConfig:
-    """Shares and strengths of sampling; shares are relative and kinds without data are skipped."""
+    """Shares and strengths of sampling; shares are relative and kinds without data are skipped.
+
+    Each worker keeps decoded pictures up to ``kept_mb`` and forgets those that it used longest ago.
+    """
 
     sequence_share: float = 0.50
     boxed_share: float = 0.22
@@ -50,6 +53,7 @@ class SamplingConfig:
     search_scale: float = 0.25
     template_shift_px: float = 5.0
     template_scale: float = 0.06
+    kept_mb: float = 1500.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class PairSampler(Dataset[dict[str, NDArray[np.generic]]]):
         self._start = start
         self._count = count
         self._pictures: OrderedDict[Path, Picture] = OrderedDict()
+        self._kept_bytes = 0
         shares = [
             (config.sequence_share, len(data.sequences)),
             (config.boxed_share, len(data.boxed)),
@@ -134,12 +139,17 @@ class PairSampler(Dataset[dict[str, NDArray[np.generic]]]):
 
     def _read(self, path: Path) -> Picture:
         if path in self._pictures:
+            self._pictures.move_to_end(path)
             return self._pictures[path]
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is None:
+        decoded = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if decoded is None:
             raise InputError(f"training picture {path} cannot be read")
-        self._pictures[path] = np.asarray(picture, dtype=np.uint8)
-        return self._pictures[path]
+        picture = np.asarray(decoded, dtype=np.uint8)
+        self._pictures[path] = picture
+        self._kept_bytes += picture.nbytes
+        while self._kept_bytes > self._config.kept_mb * 1e6 and len(self._pictures) > 1:
+            self._kept_bytes -= self._pictures.popitem(last=False)[1].nbytes
+        return picture
 
     def _pasted(self, view: _View, generator: Generator) -> _View:
         """The target cut out by a soft ellipse and set into another picture."""

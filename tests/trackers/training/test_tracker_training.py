@@ -220,3 +220,10 @@ def test_a_killed_run_goes_on_to_the_same_weights(data: Path, tmp_path: Path) ->
         assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
     assert "Sequences trained on (3): drive, heat, walk." in (tmp_path / "killed" / "siamrpn-lite.md").read_text()
     assert (tmp_path / "killed" / "losses.png").stat().st_size > 1000
+
+
+def test_samples_do_not_depend_on_how_many_pictures_are_kept(data: Path) -> None:
+    forgetful, keeping = sampler(data, kept_mb=0.0), sampler(data)
+    for index in range(10):
+        pairs = zip(forgetful[index].values(), keeping[index].values(), strict=True)
+        assert all(np.array_equal(first, second) for first, second in pairs)
