@@ -36,6 +36,7 @@ from fusion.devices import gpu_convolutions
 from trackers.benchmark import PlainNetwork
 from trackers.box import Box, iou
 from trackers.captured_steps import FrameBuffer, GraphFinder
+from trackers.device_crop import PicturePlace
 from trackers.factory import (
     STRATEGIES,
     build_tracker,
@@ -47,7 +48,6 @@ from trackers.factory import (
 )
 from trackers.finding import Finder, Finding, Search
 from trackers.networks.interface import Features, Response, SiameseNetwork
-from trackers.search_step import PicturePlace
 from trackers.siamese_tracker import SiameseTracker
 from trackers.state import Modality, TrackState
 from trackers.views import Images

@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trackers.device_crop import PicturePlace
 from trackers.finding import Finding, Search
 from trackers.networks.interface import Features, SiameseNetwork
 from trackers.observer import network_arithmetic
-from trackers.search_step import PicturePlace, SearchStep, StepOutput, StepShape
+from trackers.search_step import SearchStep, StepOutput, StepShape
 from trackers.siamese_core import SiameseTrackerConfig, TargetMemory
 from trackers.views import FeatureFusion, Images
 
@@ -58,8 +59,8 @@ class FrameBuffer:
         for image in images:
             height, width = image.shape[:2]
             np.copyto(host[begin : begin + image.size].reshape(image.shape), image)
-            pixel_step, channel_step = (3, 1) if image.ndim == 3 else (1, 0)
-            places.append((begin, height, width, pixel_step, channel_step))
+            channels = image.shape[2] if image.ndim == 3 else 1
+            places.append(PicturePlace(begin=begin, height=height, width=width, channels=channels))
             begin += image.size
         if self._on_gpu:
             self.frames[:total].copy_(self._host[:total], non_blocking=True)

@@ -38,7 +38,9 @@ def choose_on_device(
     penalty = torch.exp((1 - shape_change * size_change) * penalty_k)
     share = influence[:, None]
     rank = penalty * score * (1 - share) + window * share
-    usable = torch.isfinite(rank) & torch.isfinite(boxes).all(1)
+    # Of a sum with anything that is not finite nothing is left but what is not; in float64 it does not overflow.
+    total = rank + boxes.sum(1)
+    usable = total - total == 0
     best = torch.where(usable, rank, -torch.inf).argmax(1, keepdim=True)
     every = torch.cat((boxes, score[:, None], penalty[:, None]), dim=1)
     found = every.gather(2, best[:, None].expand(-1, every.shape[1], -1))[:, :, 0]

@@ -2,42 +2,69 @@
 
 Pictures lie one after the other in one flat buffer, so that the crops of all targets and modalities are one gather,
 whatever the pictures' sizes: these are numbers of the call, not of its shape, and a captured graph serves them all.
+On a GPU each operation on a few numbers takes as long as one on a whole crop, so both axes go through the same ones,
+and what is one number for a crop is computed on the CPU.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 
-PLACE_NUMBERS = 8
-"""Numbers that say where one crop is; see :func:`crop_squares`."""
+from trackers.subwindow import square_corner
+
+PLACE_NUMBERS = 10
+"""How many numbers say where one crop is, see :func:`place_numbers`."""
 
 # OpenCV's bilinear scaling of 8 bits: weights of 11 bits, and what is shifted out between the two passes and after.
 _WEIGHT_ONE = 2048
 _AFTER_ROWS, _AFTER_COLUMNS, _LAST = 4, 16, 2
 
 
-@dataclass(frozen=True, slots=True)
-class _Taps:
-    """The two source cells (N, 2, S) int64 of each of S output cells along one axis, and their int32 weights."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PicturePlace:
+    """Where a picture is in the frame buffer: its first byte, its size, and how many channels follow each other."""
 
-    cells: Tensor
-    weights: Tensor
+    begin: int
+    height: int
+    width: int
+    channels: int
+
+
+def place_numbers(
+    picture: PicturePlace, center_xy: tuple[float, float], source_size_px: int, output_size_px: int
+) -> tuple[float, ...]:
+    """What :func:`crop_squares` has to know of one crop; arguments as of :func:`trackers.subwindow.crop_square`."""
+    left, top = square_corner(center_xy, source_size_px)
+    pixel_step = picture.channels
+    return (
+        # Computed as OpenCV does, whose scale is the reciprocal of a quotient.
+        1.0 / (output_size_px / source_size_px),
+        picture.begin,
+        source_size_px - 1,
+        left,
+        top,
+        picture.width - 1,
+        picture.height - 1,
+        pixel_step,
+        picture.width * pixel_step,
+        # A grey picture is repeated.
+        1 if picture.channels == 3 else 0,
+    )
 
 
 def crop_squares(frames: Tensor, places: Tensor, fills: Tensor, output_size_px: int, dtype: torch.dtype) -> Tensor:
     """Cut N squares out of pictures and scale them to ``output_size_px``.
 
-    The arithmetic is that of OpenCV's bilinear scaling in whole numbers, so that values differ from
-    :func:`trackers.subwindow.crop_square` by one level at most, where OpenCV takes another way to the same weights.
+    The arithmetic is that of OpenCV's bilinear scaling in whole numbers, so that values are those of
+    :func:`trackers.subwindow.crop_square`; where a build of OpenCV rounds on its own way, one level off at most.
 
     Args:
         frames: (bytes,) uint8, all pictures, each (H, W, C) or (H, W) row by row.
-        places: (N, 8) whole numbers of any type: where the picture begins in ``frames``, its height and width, bytes
-            from one pixel and from one channel to the next (0 repeats a grey one), then left, top and side of the
-            square in its pixels.
+        places: (N, 10) float64 as of :func:`place_numbers`.
         fills: (N, 3) uint8, colour of what is outside the picture.
         output_size_px: side of the results.
         dtype: type of the results.
@@ -45,36 +72,39 @@ def crop_squares(frames: Tensor, places: Tensor, fills: Tensor, output_size_px: 
     Returns:
         (N, 3, S, S) with whole values 0..255, channels-last in memory.
     """
-    begin, height, width, pixel_step, channel_step, left, top, side = places.to(torch.int64).unbind(1)
-    columns, rows = _taps(side, output_size_px, clamp_weights=True), _taps(side, output_size_px, clamp_weights=False)
-    x, y = columns.cells + left[:, None, None], rows.cells + top[:, None, None]
-    last_x, last_y = (width - 1)[:, None, None], (height - 1)[:, None, None]
-    x_inside, y_inside = x.clamp(min=0).minimum(last_x), y.clamp(min=0).minimum(last_y)
-    channels = torch.arange(3, device=frames.device) * channel_step[:, None]
-    row_begin = begin[:, None, None] + y_inside * (width * pixel_step)[:, None, None]
-    in_row = (x_inside * pixel_step[:, None, None])[..., None] + channels[:, None, None, :]
+    half_steps, channel_numbers = _constants(output_size_px, frames.device)
+    # In the types that OpenCV computes positions in.
+    position = (half_steps * places[:, :1] - 0.5).to(torch.float32)
+    first = position.floor()
+    share = position - first
+    whole = places.to(torch.int64)
+    cell, last = first.to(torch.int64), whole[:, 2:3]
+    # In a row the weights at the border are cut as well, in a column the cells alone.
+    row_share = torch.where((cell < 0) | (cell >= last), 0.0, share)
+    shares = torch.stack((row_share, share), dim=1)
+    weights = (torch.stack((1.0 - shares, shares), dim=2) * _WEIGHT_ONE).round().to(torch.int32)
+    # Dimensions: crop, axis (x then y), one of two neighbours, output cell.
+    cells = torch.stack((cell, cell + 1), dim=1).clamp(min=0).minimum(last[:, None])[:, None]
+    wanted = cells + whole[:, 3:5, None, None]
+    nearest = wanted.clamp(min=0).minimum(whole[:, 5:7, None, None])
+    is_there = nearest == wanted
+    offset = nearest * whole[:, 7:9, None, None]
+    in_row = offset[:, 0, :, :, None] + (channel_numbers * whole[:, 9:10])[:, None, None]
+    row_begin = offset[:, 1] + whole[:, 1:2, None]
     # Dimensions: crop, upper or lower row, row, left or right column, column, channel.
     index = row_begin[:, :, :, None, None, None] + in_row[:, None, None]
-    is_inside = (y_inside == y)[:, :, :, None, None] & (x_inside == x)[:, None, None]
+    is_inside = is_there[:, 1, :, :, None, None] & is_there[:, 0, None, None]
     value = torch.where(is_inside[..., None], torch.take(frames, index), fills[:, None, None, None, None])
-    weighted = value * columns.weights[:, None, None, :, :, None]
+    weighted = value * weights[:, 0, None, None, :, :, None]
     across = weighted[:, :, :, 0] + weighted[:, :, :, 1]
-    weighted = (across >> _AFTER_ROWS) * rows.weights[..., None, None] >> _AFTER_COLUMNS
+    weighted = (across >> _AFTER_ROWS) * weights[:, 1, :, :, None, None] >> _AFTER_COLUMNS
     result = (weighted[:, 0] + weighted[:, 1] + 2) >> _LAST
     return result.to(dtype).permute(0, 3, 1, 2)
 
 
-def _taps(side: Tensor, output: int, *, clamp_weights: bool) -> _Taps:
-    # In the types that OpenCV computes positions in.
-    scale = 1.0 / (output / side.to(torch.float64))
-    centers = torch.arange(output, device=side.device, dtype=torch.float64) + 0.5
-    position = (centers * scale[:, None] - 0.5).to(torch.float32)
-    first = position.floor()
-    share = position - first
-    last = (side - 1)[:, None]
-    cell = first.to(torch.int64)
-    if clamp_weights:
-        share = torch.where((cell < 0) | (cell >= last), 0.0, share)
-    cells = torch.stack((cell, cell + 1), dim=1).clamp(min=0).minimum(last[:, None])
-    weights = torch.stack((1.0 - share, share), dim=1) * _WEIGHT_ONE
-    return _Taps(cells, weights.round().to(torch.int32))
+# Without a limit, for captured CUDA graphs go on reading these; there are as many as sizes of crops.
+@cache
+def _constants(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):
+        half_steps = torch.arange(size, dtype=torch.float64) + 0.5
+        return half_steps.to(device), torch.arange(3).to(device)

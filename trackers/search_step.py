@@ -17,15 +17,11 @@ from torch import Tensor
 from trackers.anchors import hanning_window
 from trackers.appearance import look_at, similarity_and_kept
 from trackers.device_choice import CHOICE_NUMBERS, blend_on_device, choose_on_device, margins_on_device
-from trackers.device_crop import PLACE_NUMBERS, crop_squares
+from trackers.device_crop import PLACE_NUMBERS, PicturePlace, crop_squares, place_numbers
 from trackers.finding import Finding, Looks, Search, view_weights
 from trackers.networks.interface import Features, SiameseNetwork
 from trackers.siamese_core import Proposals, SiameseTrackerConfig, TargetMemory, places_in_crop, search_side_px
-from trackers.subwindow import square_corner
 from trackers.views import FeatureFusion, only_modality, stacked_templates, stacked_views, views_of
-
-PicturePlace = tuple[int, int, int, int, int]
-"""Where a picture is in the frame buffer: first byte, height, width, bytes to the next pixel and the next channel."""
 
 _CUT_NUMBERS = PLACE_NUMBERS + 3
 _TARGET_NUMBERS = 3
@@ -184,8 +180,11 @@ def _cuts(
 ) -> list[tuple[float, ...]]:
     """The numbers of the crops of one target, one in each picture."""
     side = search_side_px(memory.size_wh, config)
-    left, top = square_corner(memory.center_xy, side)
+    size = config.instance_size
     return [
-        (*picture, left, top, side, *(float(int(value)) for value in (fill if len(fill) == 3 else fill * 3)))
+        (
+            *place_numbers(picture, memory.center_xy, side, size),
+            *(float(int(value)) for value in (fill if len(fill) == 3 else fill * 3)),
+        )
         for picture, fill in zip(pictures, memory.fills, strict=True)
     ]

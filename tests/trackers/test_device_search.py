@@ -17,7 +17,7 @@ from tests.trackers.moving import follow, moving_pairs
 from trackers.box import Box
 from trackers.captured_steps import FrameBuffer
 from trackers.device_choice import blend_on_device, choose_on_device, margins_on_device
-from trackers.device_crop import crop_squares
+from trackers.device_crop import crop_squares, place_numbers
 from trackers.factory import STRATEGIES, build_tracker, tracker_config
 from trackers.networks.folding import folded
 from trackers.networks.interface import SiameseNetwork
@@ -25,7 +25,7 @@ from trackers.reliability import answer_margins, blend_views
 from trackers.siamese_core import SiameseTrackerConfig, choose_proposals
 from trackers.siamese_tracker import SiameseTracker
 from trackers.state import ImagePair, Modality, TrackState, TrackStatus
-from trackers.subwindow import crop_square, square_corner
+from trackers.subwindow import crop_square
 
 CPU = torch.device("cpu")
 BOXES = (Box(40, 50, 36, 30), Box(120, 30, 30, 40))
@@ -43,7 +43,7 @@ def test_a_crop_on_the_device_is_the_one_of_the_cpu(center: tuple[float, float],
     grey = generator.integers(0, 256, (29, 41), np.uint8)
     buffer = FrameBuffer(CPU)
     pictures = buffer.load((colour, grey))
-    numbers = torch.tensor([(*picture, *square_corner(center, side), side) for picture in pictures])
+    numbers = torch.tensor([place_numbers(picture, center, side, output) for picture in pictures], dtype=torch.float64)
     fills = torch.tensor([(10, 20, 254), (77, 77, 77)], dtype=torch.uint8)
     cut = crop_squares(buffer.frames, numbers, fills, output, torch.float32).numpy()
     for crop, picture, fill in zip(cut, (colour, grey), ((10.9, 20.2, 254.99), (77.0,)), strict=True):
