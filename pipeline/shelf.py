@@ -93,7 +93,6 @@ class PairShelf:
 
 
 def _size_bytes(pair: FramePair) -> int:
-    raw = 0 if pair.thermal_raw is None else pair.thermal_raw.nbytes
-    native = pair.thermal_native
-    shared = native is None or native is pair.thermal_raw or native is pair.thermal
-    return pair.visible_bgr.nbytes + pair.thermal.nbytes + raw + (0 if shared or native is None else native.nbytes)
+    pictures = (pair.visible_bgr, pair.thermal, pair.thermal_raw, pair.thermal_native)
+    # One array may stand in several places.
+    return sum({id(picture): picture.nbytes for picture in pictures if picture is not None}.values())

@@ -48,11 +48,6 @@ class QueuedSink(Generic[T]):
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    @property
-    def dropped(self) -> int:
-        """Items left out so far."""
-        return self._items.dropped
-
     def write(self, result: StreamResult) -> None:
         """Take one result; never waits.
 

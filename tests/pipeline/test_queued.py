@@ -123,13 +123,20 @@ def test_what_waits_is_stored_on_closing() -> None:
         release.wait(20)
         sink.write(result)
 
-    queued = QueuedSink(lambda result: result if result.pair.index % 2 else None, store, sink.close, capacity=100)
+    dropped: list[int] = []
+    queued = QueuedSink(
+        lambda result: result if result.pair.index % 2 else None,
+        store,
+        sink.close,
+        capacity=100,
+        on_drop=dropped.append,
+    )
     for pair in make_pairs(20):
         queued.write(PairProcessor(fuser=None, tracker=None).process(pair))
     release.set()
     queued.close()
     assert [result.pair.index for result in sink.results] == list(range(1, 20, 2))
-    assert queued.dropped == 0
+    assert dropped == []
 
 
 def test_lines_of_results_are_never_left_out_in_silence(tmp_path: Path) -> None:

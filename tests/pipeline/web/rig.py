@@ -285,13 +285,15 @@ class Watcher:
 
     def picture(self, *, confirm: bool = True, like: Callable[[Picture], bool] = lambda _: True) -> Picture:
         """The next picture that is ``like`` this; those before it are confirmed too."""
-        while True:
+        end_s = time.monotonic() + 60
+        while time.monotonic() < end_s:
             heard = self.hear()
             if isinstance(heard, Picture):
                 if confirm:
                     self.say(type="shown", serial=heard.header["serial"])
                 if like(heard):
                     return heard
+        raise AssertionError("no such picture came")
 
     def closing_code(self) -> int | None:
         """Read until the server closes; its code, or None where the connection just ended."""
