@@ -53,7 +53,7 @@ class OutputFolder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._saving: set[asyncio.Future[None]] = set()
+        self._saving: asyncio.Task[None] | None = None
 
     def files(self) -> list[OutputFile]:
         """What can be loaded, the newest first."""
@@ -82,7 +82,7 @@ class OutputFolder:
     def save_snapshot_soon(self, hub: Hub) -> None:
         """Save the pictures of the newest result in a thread and tell all viewers; one at a time."""
         shown = hub.latest
-        if shown is None or self._saving:
+        if shown is None or self._saving is not None:
             hub.announce(RunEvent(kind="refused", text="no picture yet" if shown is None else "still saving"))
             return
         self._save_soon(hub, lambda: self.save_snapshot(shown.result))
@@ -90,26 +90,27 @@ class OutputFolder:
     def save_calibration_soon(self, hub: Hub) -> None:
         """Save the registration of now in a thread and tell all viewers; one at a time."""
         desk = hub.desk
-        if desk is None or self._saving:
+        if desk is None or self._saving is not None:
             text = "this run cannot change its registration" if desk is None else "still saving"
             hub.announce(RunEvent(kind="refused", text=text))
             return
         self._save_soon(hub, lambda: [self.save_calibration(desk.calibration)])
 
     def _save_soon(self, hub: Hub, save: Callable[[], list[str]]) -> None:
-        future = asyncio.get_running_loop().run_in_executor(None, self._save_and_tell, save, hub)
-        self._saving.add(future)
-        future.add_done_callback(self._saving.discard)
+        self._saving = asyncio.get_running_loop().create_task(self._save_and_tell(save, hub))
 
-    def _save_and_tell(self, save: Callable[[], list[str]], hub: Hub) -> None:
+    async def _save_and_tell(self, save: Callable[[], list[str]], hub: Hub) -> None:
         try:
-            names = save()
+            names = await asyncio.to_thread(save)
+            event = RunEvent(kind="saved", text=f"saved {names[0]}", fields={"names": names})
         except OSError as error:
-            hub.announce(RunEvent(kind="warning", text=f"nothing saved: {error.strerror}"))
+            event = RunEvent(kind="warning", text=f"nothing saved: {error.strerror}")
         except InputError as error:
-            hub.announce(RunEvent(kind="refused", text=str(error)))
-        else:
-            hub.announce(RunEvent(kind="saved", text=f"saved {names[0]}", fields={"names": names}))
+            event = RunEvent(kind="refused", text=str(error))
+        finally:
+            self._saving = None
+        # Only now: who hears of it may ask for the next at once.
+        hub.announce(event)
 
     def save_calibration(self, calibration: Calibration) -> str:
         """Write a calibration file of the next free number, which ``--calibration`` reads.
