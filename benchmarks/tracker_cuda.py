@@ -10,6 +10,7 @@ Paths, which take turns in rounds:
   eager-float16    the same in half precision
   graphs-float32   crops, network and choice on the device as one CUDA graph
   graphs-float16   the same in half precision
+  graphs-...-other graphs with kernels and crops in the other memory layout (channels first or last)
   resident-...     graphs in the given precision with the pictures on the device already, for comparison
 
 The default tracker has its weights and follows its target through a moving scene; its boxes are compared with those of
@@ -59,6 +60,8 @@ PATHS = (
     "eager-float16",
     "graphs-float32",
     "graphs-float16",
+    "graphs-float32-other",
+    "graphs-float16-other",
     "resident-float32",
     "resident-float16",
 )
@@ -167,7 +170,7 @@ def tracker_of(path: str, name: str, network: nn.Module, device: torch.device) -
     if path == "plain":
         plain = AsPublished(cast("SiameseNetwork", network.to(device)))
         return SiameseTracker(plain, config, Modality.FUSED, fusion, device)
-    way, precision = path.split("-")
+    way, precision, *other = path.split("-")
     tracker = tracker_around(
         network,
         name,
@@ -178,6 +181,9 @@ def tracker_of(path: str, name: str, network: nn.Module, device: torch.device) -
         precision=cast("Any", precision),
         execution="eager" if way == "eager" else "graphs",
     )
+    if other:
+        layout = torch.contiguous_format if precision == "float16" else torch.channels_last
+        cast("nn.Module", tracker.network).to(memory_format=layout)  # type: ignore[call-overload]
     if way == "resident" and isinstance(tracker.finder, GraphFinder):
         tracker.finder.buffer = HeldFrames(device)
     return tracker

@@ -56,7 +56,14 @@ def place_numbers(
     )
 
 
-def crop_squares(frames: Tensor, places: Tensor, fills: Tensor, output_size_px: int, dtype: torch.dtype) -> Tensor:
+def crop_squares(
+    frames: Tensor,
+    places: Tensor,
+    fills: Tensor,
+    output_size_px: int,
+    dtype: torch.dtype,
+    layout: torch.memory_format = torch.channels_last,
+) -> Tensor:
     """Cut N squares out of pictures and scale them to ``output_size_px``.
 
     The arithmetic is that of OpenCV's bilinear scaling in whole numbers, so that values are those of
@@ -68,9 +75,10 @@ def crop_squares(frames: Tensor, places: Tensor, fills: Tensor, output_size_px: 
         fills: (N, 3) uint8, colour of what is outside the picture.
         output_size_px: side of the results.
         dtype: type of the results.
+        layout: of the results in memory.
 
     Returns:
-        (N, 3, S, S) with whole values 0..255, channels-last in memory.
+        (N, 3, S, S) with whole values 0..255.
     """
     half_steps, channel_numbers = _constants(output_size_px, frames.device)
     # In the types that OpenCV computes positions in.
@@ -99,7 +107,7 @@ def crop_squares(frames: Tensor, places: Tensor, fills: Tensor, output_size_px: 
     across = weighted[:, :, :, 0] + weighted[:, :, :, 1]
     weighted = (across >> _AFTER_ROWS) * weights[:, 1, :, :, None, None] >> _AFTER_COLUMNS
     result = (weighted[:, 0] + weighted[:, 1] + 2) >> _LAST
-    return result.to(dtype).permute(0, 3, 1, 2)
+    return result.permute(0, 3, 1, 2).to(dtype, memory_format=layout)
 
 
 # Without a limit, for captured CUDA graphs go on reading these; there are as many as sizes of crops.

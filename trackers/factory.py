@@ -192,6 +192,9 @@ def tracker_around(
     match engine:
         case "torch":
             dtype = _TYPES[arithmetic]
+            if device.type == "cuda" and dtype is torch.float32:
+                # Kernels for channels-last crops are made for tensor cores, which IEEE float32 does without.
+                ready = ready.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
             on_device: SiameseNetwork = ready.to(device, dtype)  # type: ignore[assignment]
             return SiameseTracker(on_device, config, modality, fusion, device, dtype, way)
         case "onnx" | "openvino":

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from trackers.anchors import hanning_window
 from trackers.appearance import look_at, similarity_and_kept
@@ -77,6 +77,7 @@ class SearchStep:
         self._fusion = fusion
         self.dtype = dtype
         self._views = shape.modalities + 1 if fusion == "adaptive" and shape.modalities > 1 else 1
+        self._layout = _layout_of(network)
         self._windows: dict[tuple[int, ...], Tensor] = {}
 
     def numbers(
@@ -119,7 +120,7 @@ class SearchStep:
         at = _TARGET_NUMBERS + (self._views if self._views > 1 else 0)
         cuts = numbers[:, at:].reshape(shape.targets, shape.modalities, _CUT_NUMBERS).transpose(0, 1).flatten(0, 1)
         places, fills = cuts[:, :PLACE_NUMBERS], cuts[:, PLACE_NUMBERS:].to(torch.uint8)
-        crops = crop_squares(frames, places, fills, config.instance_size, self.dtype)
+        crops = crop_squares(frames, places, fills, config.instance_size, self.dtype, self._layout)
         # Modality-major, so that a chunk is a modality.
         levels = [level.chunk(shape.modalities) for level in self._network.extract(crops)]
         modalities: list[Features] = list(zip(*levels, strict=True))
@@ -173,6 +174,15 @@ class SearchStep:
             window = np.broadcast_to(hanning_window(*sides[1:]), sides)
             self._windows[sides] = torch.from_numpy(window.reshape(-1).copy()).to(score.device)
         return self._windows[sides]
+
+
+def _layout_of(network: SiameseNetwork) -> torch.memory_format:
+    """How the kernels of a network lie in memory, which is how it is fastest with its crops."""
+    if isinstance(network, nn.Module):
+        kernels = (each for each in network.parameters() if each.ndim == 4 and min(each.shape[1:]) > 1)
+        if not next(kernels, torch.empty(0, 2, 2, 2)).is_contiguous(memory_format=torch.channels_last):
+            return torch.contiguous_format
+    return torch.channels_last
 
 
 def _cuts(
