@@ -16,6 +16,8 @@ def depthwise_correlation(search: Tensor, kernel: Tensor, padding: int = 0) -> T
     """
     if torch.onnx.is_in_onnx_export():
         return shifted_correlation(search, kernel, padding)
+    if search.device.type == "cpu" and not (search.requires_grad or kernel.requires_grad):
+        return _correlation_channels_last(search, kernel, padding)
     batch, channels, height, width = search.shape
     size = kernel.shape[-1]
     result = functional.conv2d(
@@ -25,6 +27,19 @@ def depthwise_correlation(search: Tensor, kernel: Tensor, padding: int = 0) -> T
         groups=batch * channels,
     )
     return result.reshape(batch, channels, *result.shape[2:])
+
+
+def _correlation_channels_last(search: Tensor, kernel: Tensor, padding: int) -> Tensor:
+    # On a CPU all channels of one place are multiplied at once, which takes a third to a sixth of the time that
+    # channels of their own take; but for that the crops have to go one by one.
+    search, channels = search.contiguous(memory_format=torch.channels_last), search.shape[1]
+    kernels = kernel.contiguous().unsqueeze(2)
+    return torch.cat(
+        [
+            functional.conv2d(each, own, padding=padding, groups=channels)
+            for each, own in zip(search.chunk(len(search)), kernels, strict=True)
+        ]
+    )
 
 
 def correlate_all(kernels: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -62,6 +77,7 @@ def pixelwise_correlation(search: Tensor, kernel: Tensor) -> Tensor:
     Returns:
         (B, h * w, H, W): channel ``y * w + x`` belongs to template position (y, x). Source: Alpha-Refine, NanoTrack.
     """
-    height, width = search.shape[2:]
-    products = kernel.flatten(2).transpose(1, 2) @ search.flatten(2)
-    return products.reshape(*products.shape[:2], height, width)
+    batch, _, height, width = search.shape
+    # Places first, as a channels-last map lies in memory, and so does the result.
+    products = search.permute(0, 2, 3, 1).reshape(batch, height * width, -1) @ kernel.flatten(2)
+    return products.reshape(batch, height, width, -1).permute(0, 3, 1, 2)

@@ -94,13 +94,39 @@ class LiteBranch(nn.Module):
         self.level_weight = nn.Parameter(torch.zeros(len(LEVELS)))
         self.tower = nn.Sequential(*(SeparableUnit(channels, channels, 1) for _ in range(config.tower_depth)))
         self.output = nn.Conv2d(channels, outputs, 1)
+        self.kernel_scale: Tensor | None = None
+        self.merge_bias: Tensor | None = None
+
+    def fold(self) -> None:
+        """Move the scales' weights and norms into the kernels, for inference: correlation is linear in them.
+
+        What is left to :meth:`merge` is a sum and a bias. Kernels made before fit no more.
+        """
+        weights = self.level_weight.softmax(dim=0).double()
+        scales, biases = [], []
+        for weight, norm in zip(weights, self.normalize, strict=True):
+            assert isinstance(norm, nn.BatchNorm2d)
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+            scales.append(weight * scale)
+            biases.append(weight * (norm.bias.double() - norm.running_mean.double() * scale))
+        dtype = self.level_weight.dtype
+        # Buffers, not attributes: they have to follow the network to its device and count towards its digest.
+        del self.kernel_scale, self.merge_bias
+        self.normalize = nn.ModuleList()
+        self.register_buffer("kernel_scale", torch.stack(scales).to(dtype)[..., None, None])
+        self.register_buffer("merge_bias", torch.stack(biases).sum(0).to(dtype)[:, None, None])
 
     def kernels(self, template: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Kernels (B, C, k, k) from the central template features of each scale."""
-        return tuple(
+        kernels = tuple(
             _center(unit(features), level.template_crop - 2 + 2 * level.padding)
             for unit, features, level in zip(self.kernel, template, LEVELS, strict=True)
         )
+        if self.kernel_scale is None:
+            return kernels
+        return tuple(kernel * scale for kernel, scale in zip(kernels, self.kernel_scale, strict=True))
 
     def adjust(self, search: Sequence[Tensor]) -> Features:
         """Maps to correlate with the kernels, from the neck's search features of each scale."""
@@ -108,6 +134,8 @@ class LiteBranch(nn.Module):
 
     def merge(self, correlations: Sequence[Tensor]) -> Tensor:
         """Correlation features (B, C, 25, 25), the scales' correlations merged by their learned weights."""
+        if self.merge_bias is not None:
+            return self._merged(correlations, self.merge_bias)
         weights = self.level_weight.softmax(dim=0)
         merged: Tensor | None = None
         for index, correlation in enumerate(correlations):
@@ -118,6 +146,14 @@ class LiteBranch(nn.Module):
         if merged is None:
             raise ValueError("a branch needs at least one scale")
         return functional.relu(merged)
+
+    def _merged(self, correlations: Sequence[Tensor], bias: Tensor) -> Tensor:
+        fine, *coarse = correlations
+        # The coarse scales share their places, so that one map between them has to be doubled.
+        total = coarse[0] + bias
+        for correlation in coarse[1:]:
+            total = total + correlation
+        return functional.relu(fine + doubled(total))
 
     def decide(self, correlation: Tensor) -> Tensor:
         """Raw output (B, outputs, 25, 25) from correlation features."""
@@ -226,7 +262,7 @@ class LiteNetwork(nn.Module):
         # Term by term: a sum along the first dimension of the products would write and read them all once more.
         classes, boxes = weights[0] * class_map[0], weights[0] * box_map[0]
         for weight, class_part, box_part in zip(weights[1:], class_map[1:], box_map[1:], strict=True):
-            classes, boxes = classes + weight * class_part, boxes + weight * box_part
+            classes, boxes = torch.addcmul(classes, weight, class_part), torch.addcmul(boxes, weight, box_part)
         return weights, classes, boxes
 
     def decide(self, class_map: Tensor, box_map: Tensor) -> tuple[Tensor, Tensor]:
@@ -250,6 +286,12 @@ def doubled(coarse: Tensor) -> Tensor:
     """
     # A plain number also while a graph is traced for export, where sides are tensors.
     rows = _doubling(int(coarse.shape[-1]), coarse.device).to(coarse.dtype)
+    if coarse.ndim == 4 and not coarse.is_contiguous():
+        # Channels-last, and so is the result: what it is added to has that layout.
+        batch, channels, height, _ = coarse.shape
+        wide = rows @ coarse.permute(0, 2, 3, 1)
+        high = rows @ wide.reshape(batch, height, -1)
+        return high.reshape(batch, rows.shape[0], rows.shape[0], channels).permute(0, 3, 1, 2)
     return rows @ (coarse @ rows.T)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from trackers.networks.folding import folded
+from trackers.networks.lite import LiteNetwork
 from trackers.networks.nanotrack import NanoTrack
 from trackers.networks.resnet import ResNet50
 from trackers.networks.siamrpn import siamrpn_alex, siamrpn_mobilev2
@@ -52,3 +53,27 @@ def test_norms_named_apart_from_their_convolution_are_folded_too() -> None:
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
     crop = torch.rand(1, 3, 127, 127)
     torch.testing.assert_close(fast(crop), network(crop), rtol=1e-4, atol=1e-4)
+
+
+def test_the_merging_of_scales_is_folded_into_the_kernels() -> None:
+    torch.manual_seed(0)
+    network = with_lively_statistics(LiteNetwork())
+    for branch in (network.classes, network.boxes):
+        branch.level_weight.copy_(torch.tensor([0.3, -0.5, 1.0]))
+    fast = folded(network)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
+    template, search = torch.rand(4, 3, 127, 127) * 255, torch.rand(4, 3, 255, 255) * 255
+    answers = {}
+    for each in (network, fast):
+        kernels, features = each.extract(template), each.extract(search)
+        alone = each.respond(each.encode_template(kernels), features)
+        # The first two crops are two targets in one modality, the others the same in another.
+        first, second = slice(2), slice(2, 4)
+        kernels, features = (
+            (*(level[first] for level in levels), *(level[second] for level in levels))
+            for levels in (kernels, features)
+        )
+        answers[each] = (alone, each.respond(each.encode_template(kernels), features))
+    for plain, quick in zip(answers[network], answers[fast], strict=True):
+        torch.testing.assert_close(quick.score, plain.score, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(quick.boxes, plain.boxes, rtol=1e-3, atol=1e-2)
