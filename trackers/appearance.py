@@ -7,9 +7,13 @@ further pass through the network.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,6 +22,21 @@ from trackers.networks.neck import center_crop
 
 _KEPT = 10
 _RECENT_MEMORY = 0.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looks:
+    """What B findings look like.
+
+    Attributes:
+        similarities: of each finding with its target, for each modality, -1..1.
+        kept_similarities: the same without the recent looks of the target.
+        features: of each finding, for each modality (1, C, n, n); only until the next search.
+    """
+
+    similarities: Sequence[tuple[float, ...]]
+    kept_similarities: Sequence[tuple[float, ...]]
+    features: Sequence[Features]
 
 
 def appearance_of(template: Features) -> Tensor:
@@ -56,31 +75,30 @@ def album_of(appearance: Features) -> Features:
 
 
 def similarity(found: Tensor, album: Tensor) -> Tensor:
-    """Cosine similarity, (B,), -1..1, of looks (B, C, n, n) with the most similar of an album (B, K, C, n, n)."""
-    return functional.cosine_similarity(found.flatten(1)[:, None], album.flatten(2), dim=2).amax(1)
+    """Cosine similarity, -1..1, of looks (B, C, n, n) with the most similar of an album (B, K, C, n, n).
 
-
-def similarity_and_kept(found: Tensor, album: Tensor) -> tuple[Tensor, Tensor]:
-    """As :func:`similarity`, and the same without the album's recent looks, each (B,)."""
+    Returns:
+        (B, 2): with all of the album, and with what it keeps, which the recent looks are not.
+    """
     each = functional.cosine_similarity(found.flatten(1)[:, None], album.flatten(2), dim=2)
-    return each.amax(1), torch.maximum(each[:, 0], each[:, 2:].amax(1))
+    return torch.stack((each.amax(1), torch.maximum(each[:, 0], each[:, 2:].amax(1))), dim=1)
 
 
-def later_album(
-    album: Features, found: Features, kept: int, new_below: float, kept_similarities: Sequence[float] | None = None
-) -> tuple[Features, int]:
+def described(features: Features, similarities: NDArray[np.float64]) -> Looks:
+    """Looks (B, C, n, n) of findings, for each of M modalities, with their :func:`similarity` (B, M, 2)."""
+    return Looks(
+        similarities=[tuple(row) for row in similarities[:, :, 0].tolist()],
+        kept_similarities=[tuple(row) for row in similarities[:, :, 1].tolist()],
+        features=[tuple(looks[row : row + 1] for looks in features) for row in range(len(similarities))],
+    )
+
+
+def later_album(album: Features, found: Features, kept: int, *, is_new: bool) -> tuple[Features, int]:
     """Album and number of kept looks after a picture in which the target surely looked as ``found`` (1, C, n, n).
 
-    The recent looks follow. They are kept besides where they resemble what is kept less than ``new_below`` in any
-    modality; the oldest kept ones, but never the first, make room. ``kept_similarities`` says how much it resembles
-    those in each modality, where that is known: to ask a device for it would mean to wait.
+    The recent looks follow. New ones are kept besides; the oldest kept ones, but never the first, make room.
     """
     with torch.inference_mode():
-        if kept_similarities is None:
-            others = [torch.cat((looks[:, :1], looks[:, 2:]), dim=1) for looks in album]
-            is_new = any(similarity(now, old).item() < new_below for now, old in zip(found, others, strict=True))
-        else:
-            is_new = any(value < new_below for value in kept_similarities)
         place = 2 + kept % (_KEPT - 2)
         later = []
         for looks, now in zip(album, found, strict=True):
@@ -94,4 +112,4 @@ def later_album(
 
 def _cell_px(size_px: int, cells: int) -> float:
     # Strides of the networks here are powers of two: 255 px make 16 cells of 16 px or 31 of 8 px.
-    return float(2 ** round(torch.log2(torch.tensor(size_px / cells)).item()))
+    return float(2 ** round(math.log2(size_px / cells)))

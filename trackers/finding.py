@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trackers.networks.interface import Features
+from trackers.appearance import Looks
 from trackers.observer import Observer
 from trackers.reliability import Trust, answer_margins, blend_views
 from trackers.siamese_core import (
@@ -37,21 +37,6 @@ class Search:
     images: Images
     window_influence: NDArray[np.float64] | None = None
     with_looks: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Looks:
-    """What B findings look like.
-
-    Attributes:
-        similarities: of each finding with its target, for each modality, -1..1.
-        features: of each finding, for each modality (1, C, n, n); only until the next search.
-        kept_similarities: as ``similarities``, but without the recent looks; None where they were not asked for.
-    """
-
-    similarities: Sequence[tuple[float, ...]]
-    features: Sequence[Features]
-    kept_similarities: Sequence[tuple[float, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,10 +91,7 @@ class PlainFinder:
             proposals = choose_proposals(score, boxes, sizes, config, search.window_influence)
             views = zip(answers.score, answers.boxes, strict=True)
             margins = np.stack([answer_margins(*view, proposals.boxes) for view in views])
-        looks = None
-        if search.with_looks:
-            similarities, features = self._observer.looks(memories, answers, proposals.boxes)
-            looks = Looks(similarities=similarities, features=features)
+        looks = self._observer.looks(memories, answers, proposals.boxes) if search.with_looks else None
         return Finding(proposals=proposals, margins=margins, usable=usable, looks=looks)
 
 

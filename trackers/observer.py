@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from fusion.devices import gpu_convolutions
-from trackers.appearance import appearance_of, look_at, similarity
+from trackers.appearance import Looks, appearance_of, described, look_at, similarity
 from trackers.networks.interface import Features, SiameseNetwork
 from trackers.siamese_core import SiameseTrackerConfig, TargetMemory, context_side, search_side_px
 from trackers.subwindow import crop_square, crops_to_tensor
@@ -92,10 +92,8 @@ class Observer:
         found = found.reshape(len(views), len(memories), *found.shape[1:])
         return Answers(found[:, :, 0], found[:, :, 1:], modalities)
 
-    def looks(
-        self, memories: Sequence[TargetMemory], answers: Answers, boxes_in_crop: NDArray[np.float64]
-    ) -> tuple[list[tuple[float, ...]], list[Features]]:
-        """How much each finding (B, 4) looks like its target in each modality, -1..1, and its looks there."""
+    def looks(self, memories: Sequence[TargetMemory], answers: Answers, boxes_in_crop: NDArray[np.float64]) -> Looks:
+        """What each finding (B, 4) looks like, and how much like its target."""
         centers = torch.from_numpy(boxes_in_crop[:, :2].astype(np.float32)).to(self._device)
         found, each = [], []
         with torch.inference_mode():
@@ -104,10 +102,7 @@ class Observer:
                 size = self._config.instance_size
                 found.append(look_at(levels, centers, cells=album.shape[-1], search_size_px=size))
                 each.append(similarity(found[-1], album))
-            values = torch.stack(each, dim=1).double().cpu().tolist()
-        return [tuple(row) for row in values], [
-            tuple(looks[row : row + 1] for looks in found) for row in range(len(memories))
-        ]
+            return described(tuple(found), torch.stack(each, dim=1).double().cpu().numpy())
 
     def _extract(
         self, images: Images, memories: Sequence[TargetMemory], sides: Sequence[int], output_size_px: int

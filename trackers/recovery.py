@@ -205,17 +205,18 @@ def learned(
     memory: TargetMemory,
     score: float,
     similarities: Sequence[float],
+    kept_similarities: Sequence[float],
     looks: Features,
-    kept_similarities: Sequence[float] | None = None,
 ) -> TargetMemory:
     """Memory after a picture in which the target was surely there, with this score, and looked so in each modality.
 
-    ``kept_similarities`` as of :func:`trackers.appearance.later_album`.
+    Similarities and looks as of one finding in :class:`trackers.appearance.Looks`.
     """
     usual = later_usual(memory.usual_similarity, similarities)
     (usual_score,) = later_usual(None if memory.usual_score is None else (memory.usual_score,), (score,))
     new_below = _NEW_LOOKS * min(usual)
-    album, kept = later_album(memory.looks, looks, memory.looks_kept, new_below, kept_similarities)
+    is_new = any(value < new_below for value in kept_similarities)
+    album, kept = later_album(memory.looks, looks, memory.looks_kept, is_new=is_new)
     return replace(memory, usual_score=usual_score, usual_similarity=usual, looks=album, looks_kept=kept)
 
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trackers.anchors import hanning_window
-from trackers.appearance import look_at, similarity_and_kept
+from trackers.appearance import described, look_at, similarity
 from trackers.device_choice import CHOICE_NUMBERS, blend_on_device, choose_on_device, margins_on_device
 from trackers.device_crop import PLACE_NUMBERS, PicturePlace, crop_squares, place_numbers
-from trackers.finding import Finding, Looks, Search, view_weights
+from trackers.finding import Finding, Search, view_weights
 from trackers.networks.interface import Features, SiameseNetwork
 from trackers.siamese_core import Proposals, SiameseTrackerConfig, TargetMemory, places_in_crop, search_side_px
 from trackers.views import FeatureFusion, only_modality, stacked_templates, stacked_views, views_of
@@ -146,7 +146,7 @@ class SearchStep:
             centers = found[:, :2].float()
             cells = album.shape[-1]
             looks.append(look_at(levels_of_one, centers, cells=cells, search_size_px=config.instance_size))
-            rows.append(torch.stack(similarity_and_kept(looks[-1], album), dim=1).double())
+            rows.append(similarity(looks[-1], album).double())
         return StepOutput(torch.cat(rows, dim=1), tuple(looks))
 
     def finding(self, rows: NDArray[np.float64], looks: Features, usable: tuple[bool, ...]) -> Finding:
@@ -158,15 +158,8 @@ class SearchStep:
         if self._views > 1:
             margins = rows[:, at : at + self._views].T
             at += self._views
-        described = None
-        if self.shape.with_looks:
-            values = rows[:, at:].tolist()
-            described = Looks(
-                similarities=[tuple(row[::2]) for row in values],
-                kept_similarities=[tuple(row[1::2]) for row in values],
-                features=[tuple(each[row : row + 1] for each in looks) for row in range(len(values))],
-            )
-        return Finding(proposals=proposals, margins=margins, usable=usable, looks=described)
+        seen = described(looks, rows[:, at:].reshape(len(rows), -1, 2)) if self.shape.with_looks else None
+        return Finding(proposals=proposals, margins=margins, usable=usable, looks=seen)
 
     def _window(self, score: Tensor) -> Tensor:
         sides = tuple(score.shape[1:])

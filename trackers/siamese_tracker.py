@@ -196,8 +196,8 @@ class SiameseTracker:
             best = span.start + verdict.place
             memory = after_verdict(memory if verdict.status is TrackStatus.LOST else moved[best], verdict)
             if verdict.may_learn:
-                kept = None if looks.kept_similarities is None else looks.kept_similarities[best]
-                memory = learned(memory, evidence[best].score, looks.similarities[best], looks.features[best], kept)
+                seen_as = (looks.similarities[best], looks.kept_similarities[best], looks.features[best])
+                memory = learned(memory, evidence[best].score, *seen_as)
                 if all(usable) and evidence[best].resembles(self.config.found_looks):
                     memory = self._refreshed(memory, images)
             memory = replace(memory, last_seen=seen, usable=usable)

@@ -21,6 +21,7 @@ from trackers.anchors import AnchorLayout, decode_anchors
 from trackers.networks.correlation import correlate_all
 from trackers.networks.interface import Features, Response, respond_in_stages
 from trackers.networks.mobilenetv3 import NanoBackbone
+from trackers.networks.neck import center_crop
 
 MAP_SIZE = 25
 ANCHORS = AnchorLayout(ratios=(1.0,))
@@ -121,7 +122,7 @@ class LiteBranch(nn.Module):
     def kernels(self, template: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Kernels (B, C, k, k) from the central template features of each scale."""
         kernels = tuple(
-            _center(unit(features), level.template_crop - 2 + 2 * level.padding)
+            center_crop(unit(features), level.template_crop - 2 + 2 * level.padding)
             for unit, features, level in zip(self.kernel, template, LEVELS, strict=True)
         )
         if self.kernel_scale is None:
@@ -221,7 +222,7 @@ class LiteNetwork(nn.Module):
         if len(features) > count:
             return (*self.encode_template(features[:count]), *self.encode_template(features[count:]))
         cropped = [
-            _center(neck(level_features), level.template_crop)
+            center_crop(neck(level_features), level.template_crop)
             for neck, level_features, level in zip(self.neck, features, LEVELS, strict=True)
         ]
         return (*self.classes.kernels(cropped), *self.boxes.kernels(cropped))
@@ -309,11 +310,6 @@ def decode_deltas(deltas: Tensor) -> Tensor:
     # The clamp keeps a wild regression of an untrained or half-precision network finite: 1.2 to 780 px.
     bounded = torch.cat([deltas[:, :2], deltas[:, 2:].clamp(-4.0, 2.5)], dim=1)
     return decode_anchors(bounded, ANCHORS)[:, :, 0]
-
-
-def _center(features: Tensor, size: int) -> Tensor:
-    start = (features.shape[-1] - size) // 2
-    return features[:, :, start : start + size, start : start + size]
 
 
 # Without a limit, for captured CUDA graphs go on reading these; there are as many as sizes of maps.
