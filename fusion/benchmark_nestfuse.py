@@ -21,6 +21,7 @@ from fusion.graph_engines import GraphEngine, missing_package
 from fusion.graph_method import NestFuseGraphMethod
 from fusion.nestfuse import MINIMUM_SIZE_PX, NestFuse
 from fusion.nestfuse_inference import NestFuseMethod
+from fusion.nestfuse_tiles import fastest_nestfuse
 from fusion.picture_fuser import LumaMethod, PictureFuser
 from fusion.ranges import SmoothRange
 from fusion.weight_store import find_weights
@@ -184,7 +185,11 @@ def _in_torch(name: str, target: float, strategy: AttentionStrategy, dtype: torc
         size_wh,
         repeats,
         name,
-        lambda network: NestFuseMethod(network, strategy, _CPU, dtype),
+        lambda network: (
+            fastest_nestfuse(network, strategy, _CPU)
+            if dtype == torch.float32
+            else NestFuseMethod(network, strategy, _CPU, dtype)
+        ),
         target,
         reference=NESTFUSE.with_pooling("nuclear") if nuclear else NESTFUSE,
         allowed_difference=0.01 if exact else 1.0,
@@ -196,7 +201,7 @@ _NUCLEAR, _NUCLEAR_FAST = NESTFUSE.with_pooling("nuclear"), NESTFUSE.with_poolin
 
 NESTFUSE_MEASUREMENTS: Mapping[str, Measurement] = MappingProxyType(
     {
-        "nestfuse": _in_torch("nestfuse", 1.5, NESTFUSE, torch.float32),
+        "nestfuse": _in_torch("nestfuse", 3.0, NESTFUSE, torch.float32),
         "nestfuse-bf16": _in_torch("nestfuse-bf16", 3.0, NESTFUSE, torch.bfloat16),
         "nestfuse-onnx": _in_engine("onnx", 1.8, 0.01),
         "nestfuse-openvino": _in_engine("openvino", 3.0, 0.01),
@@ -207,7 +212,7 @@ NESTFUSE_MEASUREMENTS: Mapping[str, Measurement] = MappingProxyType(
         "nuclear-fast-attention": lambda size_wh, repeats: _attention(
             size_wh, repeats, "nuclear-fast-attention", _NUCLEAR_FAST, 10, 1e-2
         ),
-        "nestfuse-nuclear": _in_torch("nestfuse-nuclear", 2.0, _NUCLEAR, torch.float32),
+        "nestfuse-nuclear": _in_torch("nestfuse-nuclear", 2.5, _NUCLEAR, torch.float32),
         "nestfuse-nuclear-fast": _in_torch("nestfuse-nuclear-fast", 2.5, _NUCLEAR_FAST, torch.float32),
         "nestfuse-lite": lambda size_wh, repeats: _lite(size_wh, repeats, "torch"),
         "nestfuse-lite-onnx": lambda size_wh, repeats: _lite(size_wh, repeats, "onnx"),

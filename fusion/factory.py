@@ -30,8 +30,8 @@ from fusion.graphs import FusionGraphs, nestfuse_graphs, picture_graphs, tensor_
 from fusion.ifcnn import IfcnnRule, load_ifcnn
 from fusion.laplacian import LaplacianMethod
 from fusion.nestfuse import NestFuse, config_of_weights
-from fusion.nestfuse_inference import NestFuseMethod
 from fusion.nestfuse_strips import NestFuseStrips, ScaleMethod
+from fusion.nestfuse_tiles import fastest_nestfuse
 from fusion.night import build_night
 from fusion.picture_fuser import AverageMethod, LumaMethod, PictureFuser
 from fusion.ranges import build_range
@@ -97,7 +97,7 @@ def _nestfuse(name: str, origin: str) -> MethodRecipe:
         network = load_nestfuse(state, source)
         method: ScaleMethod
         if given.engine is None:
-            method = NestFuseMethod(network, given.strategy, given.device)
+            method = fastest_nestfuse(network, given.strategy, given.device)
         else:
             method = NestFuseGraphMethod(network, given.strategy, given.engine)
         return NestFuseStrips(method, strip_px=given.strip_px_for(network.config.channels[0]))
