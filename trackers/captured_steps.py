@@ -82,17 +82,19 @@ class CapturedStep:
     Args:
         step: what is computed.
         frames: where the pictures are.
+        may_capture: on a GPU.
 
     Attributes:
         step: what is computed.
         frames: where the pictures are.
+        may_capture: it has not failed yet.
     """
 
-    def __init__(self, step: SearchStep, frames: Tensor) -> None:
+    def __init__(self, step: SearchStep, frames: Tensor, *, may_capture: bool = True) -> None:
         self.step = step
         self.frames = frames
         self._on_gpu = frames.device.type == "cuda"
-        self._may_capture = self._on_gpu
+        self.may_capture = may_capture and self._on_gpu
         self._runs = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self._output: StepOutput | None = None
@@ -110,12 +112,12 @@ class CapturedStep:
         return self._graph is not None
 
     def start(self, numbers: NDArray[np.float64], memories: Sequence[TargetMemory]) -> None:
-        """Put a search to the device; :meth:`rows` waits for it."""
+        """Put a search to the device; :meth:`finding` waits for it."""
         self._wait()
         self._set_numbers(numbers)
         self._set_template(memories)
         self._set_albums(memories)
-        if self._may_capture and self._graph is None and self._runs >= _PAIRS_BEFORE_CAPTURE:
+        if self.may_capture and self._graph is None and self._runs >= _PAIRS_BEFORE_CAPTURE:
             self._capture()
         self._runs += 1
         if self._graph is not None:
@@ -168,7 +170,6 @@ class CapturedStep:
             self._albums_of = looks
 
     def _capture(self) -> None:
-        self._may_capture = False
         usual = torch.cuda.current_stream()
         try:
             # What the libraries prepare for a stream, they have to prepare before.
@@ -183,8 +184,9 @@ class CapturedStep:
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 output = self._run()
         except RuntimeError as error:
+            self.may_capture = False
             warnings.warn(
-                f"this search could not be captured as a CUDA graph and stays slower: {error}",
+                f"this search could not be captured as a CUDA graph; the tracker goes on without: {error}",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -228,6 +230,7 @@ class GraphFinder:
         self.buffer = FrameBuffer(device)
         self._steps: OrderedDict[StepShape, CapturedStep] = OrderedDict()
         self._pending: _Pending | None = None
+        self._may_capture = True
 
     @property
     def captured(self) -> int:
@@ -262,6 +265,9 @@ class GraphFinder:
         )
         step = self._step(shape)
         step.start(step.step.numbers(search, pictures, usable), search.memories)
+        if self._device.type == "cuda" and not step.may_capture:
+            # What fails once fails for other shapes as well, and PyTorch's memory is not ready for captures then.
+            self._may_capture = False
         self._pending = _Pending(search, usable, pictures, step)
         return self._pending
 
@@ -269,9 +275,8 @@ class GraphFinder:
         step = self._steps.get(shape)
         # Larger pictures are in another buffer than the one a graph reads.
         if step is None or step.frames is not self.buffer.frames:
-            step = CapturedStep(
-                SearchStep(self._network, self._config, self._fusion, shape, self._dtype), self.buffer.frames
-            )
+            search = SearchStep(self._network, self._config, self._fusion, shape, self._dtype)
+            step = CapturedStep(search, self.buffer.frames, may_capture=self._may_capture)
             self._steps[shape] = step
         self._steps.move_to_end(shape)
         if len(self._steps) > _KEPT_STEPS:

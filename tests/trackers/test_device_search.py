@@ -18,10 +18,11 @@ from trackers.box import Box
 from trackers.captured_steps import FrameBuffer
 from trackers.device_choice import blend_on_device, choose_on_device, margins_on_device
 from trackers.device_crop import crop_squares, place_numbers
-from trackers.factory import STRATEGIES, build_tracker, tracker_config
+from trackers.factory import STRATEGIES, build_tracker, tracker_config, untrained_network
 from trackers.networks.folding import folded
 from trackers.networks.interface import SiameseNetwork
 from trackers.reliability import answer_margins, blend_views
+from trackers.search_step import SearchStep, StepShape
 from trackers.siamese_core import SiameseTrackerConfig, choose_proposals
 from trackers.siamese_tracker import SiameseTracker
 from trackers.state import ImagePair, Modality, TrackState, TrackStatus
@@ -141,6 +142,35 @@ def test_every_kind_of_network_and_fusion_finds_the_same(
     pairs = moving_pairs(5, (200, 160))
     pairs[3] = replace(pairs[3], visible_bgr=np.zeros_like(pairs[3].visible_bgr))
     assert_same(tracker, pairs, BOXES)
+
+
+@pytest.mark.parametrize(
+    ("name", "strategy", "dtype"),
+    [
+        ("siamrpn-lite", "gate", torch.float32),
+        ("siamrpn-r50", "paper", torch.float16),
+        ("nanotrack-v3", "adaptive", torch.float16),
+    ],
+)
+def test_a_step_never_asks_the_device_for_a_value(name: str, strategy: str, dtype: torch.dtype) -> None:
+    # The meta device has no values to give, and does not mix with the CPU: a CUDA graph wants both as well.
+    device, targets, modalities = torch.device("meta"), 2, 2
+    network = untrained_network(name).eval().to(device, dtype)
+    siamese = cast("SiameseNetwork", network)
+    shape = StepShape(targets=targets, modalities=modalities, only=None, with_looks=True)
+    step = SearchStep(siamese, tracker_config(name), STRATEGIES[strategy], shape, dtype)
+    views = 3 if strategy == "adaptive" else 1
+    with torch.inference_mode():
+        features = siamese.extract(torch.empty(views * targets, 3, 127, 127, device=device, dtype=dtype))
+        template = siamese.encode_template([*features, *features] if strategy == "gate" else features)
+        frames = torch.empty(640 * 480 * 4, dtype=torch.uint8, device=device)
+        numbers = torch.empty(
+            targets, 3 + (views if views > 1 else 0) + 13 * modalities, dtype=torch.float64, device=device
+        )
+        albums = tuple(torch.empty(targets, 10, features[-1].shape[1], 4, 4, device=device) for _ in range(2))
+        output = step(frames, numbers, template, albums)
+    assert output.rows.shape == (targets, 7 + (views if views > 1 else 0) + 2 * modalities)
+    assert [looks.shape for looks in output.looks] == [(targets, *album.shape[2:]) for album in albums]
 
 
 def test_states_are_values_also_for_a_step_that_keeps_its_memory(scene: Any) -> None:
