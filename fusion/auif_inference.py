@@ -29,6 +29,7 @@ from fusion.auif import (
     Layer,
     mirrored,
 )
+from fusion.batch_norm import norm_line
 
 Plane = NDArray[np.float32]
 
@@ -131,7 +132,7 @@ def collapse(network: Auif, combination: CombinationName = "sum") -> AuifMethod:
     convolution, norm = network.decoder[1], network.decoder[2]
     assert isinstance(convolution, nn.Conv2d)
     assert isinstance(norm, nn.BatchNorm2d)
-    scale, offset = _norm_line(norm)
+    scale, offset = map(float, norm_line(norm))
     return AuifMethod(
         base=tuple(collapse_layer(layer) for layer in network.conv1 if isinstance(layer, Layer)),
         detail=tuple(collapse_layer(layer) for layer in network.conv2 if isinstance(layer, Layer)),
@@ -146,7 +147,7 @@ def collapse_layer(layer: Layer) -> CollapsedLayer:
     norm, activation = layer.rest[0], layer.rest[1]
     assert isinstance(norm, nn.BatchNorm2d)
     assert isinstance(activation, nn.PReLU)
-    scale, offset = _norm_line(norm)
+    scale, offset = map(float, norm_line(norm))
     kernels = collapsed_kernels(layer.kernel.detach().double())
     inside, top, bottom, left, right, *corners = (
         np.ascontiguousarray((kernel * scale).float().numpy()) for kernel in kernels
@@ -222,17 +223,6 @@ def _responses_of_products() -> Tensor:
         (last, last, far, far),
     )
     return torch.cat([responses[rows, columns, :, row, column].flatten(0, 1) for row, column, rows, columns in places])
-
-
-def _norm_line(norm: nn.BatchNorm2d) -> tuple[float, float]:
-    """Scale and offset of a batch norm of one channel in evaluation."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    mean, variance, weight, bias = (
-        float(value.detach().double()) for value in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
-    )
-    scale = weight / float(np.sqrt(variance + norm.eps))
-    return scale, bias - mean * scale
 
 
 def _filtered(plane: Plane, kernel: Plane, offset: float, anchor_xy: tuple[int, int]) -> Plane:

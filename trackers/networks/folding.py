@@ -9,6 +9,8 @@ from typing import Protocol, TypeVar, runtime_checkable
 import torch
 from torch import nn
 
+from fusion.batch_norm import norm_line
+
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -53,13 +55,8 @@ def _fold_children(parent: nn.Module) -> None:
 
 
 def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None
-    assert variance is not None
-    # In float64, so that folding adds one rounding and no more.
-    scale = norm.weight.double() / (variance.double() + norm.eps).sqrt()
-    bias = 0.0 if convolution.bias is None else convolution.bias.double()
-    shifted = (bias - mean.double()) * scale + norm.bias.double()
+    scale, offset = norm_line(norm)
+    shifted = offset if convolution.bias is None else convolution.bias.double() * scale + offset
     weight = convolution.weight.double() * scale[:, None, None, None]
     convolution.weight = nn.Parameter(weight.to(convolution.weight.dtype), requires_grad=False)
     convolution.bias = nn.Parameter(shifted.to(convolution.weight.dtype), requires_grad=False)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fusion.batch_norm import norm_line
 from trackers.anchors import AnchorLayout, decode_anchors
 from trackers.networks.correlation import correlate_all
 from trackers.networks.interface import Features, Response, respond_in_stages
@@ -107,11 +108,9 @@ class LiteBranch(nn.Module):
         scales, biases = [], []
         for weight, norm in zip(weights, self.normalize, strict=True):
             assert isinstance(norm, nn.BatchNorm2d)
-            assert norm.running_mean is not None
-            assert norm.running_var is not None
-            scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+            scale, offset = norm_line(norm)
             scales.append(weight * scale)
-            biases.append(weight * (norm.bias.double() - norm.running_mean.double() * scale))
+            biases.append(weight * offset)
         dtype = self.level_weight.dtype
         # Buffers, not attributes: they have to follow the network to its device and count towards its digest.
         del self.kernel_scale, self.merge_bias
