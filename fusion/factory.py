@@ -30,6 +30,7 @@ from fusion.graphs import FusionGraphs, nestfuse_graphs, picture_graphs, tensor_
 from fusion.ifcnn import IfcnnRule, load_ifcnn
 from fusion.laplacian import LaplacianMethod
 from fusion.nestfuse import NestFuse, config_of_weights
+from fusion.nestfuse_gpu import NestFuseGpuMethod
 from fusion.nestfuse_strips import NestFuseStrips, ScaleMethod
 from fusion.nestfuse_tiles import fastest_nestfuse
 from fusion.night import build_night
@@ -96,7 +97,9 @@ def _nestfuse(name: str, origin: str) -> MethodRecipe:
     def build(state: State, source: str, given: Circumstances) -> LumaMethod:
         network = load_nestfuse(state, source)
         method: ScaleMethod
-        if given.engine is None:
+        if given.engine is None and given.device.type == "cuda":
+            method = NestFuseGpuMethod(network, given.strategy, given.device)
+        elif given.engine is None:
             method = fastest_nestfuse(network, given.strategy, given.device)
         else:
             method = NestFuseGraphMethod(network, given.strategy, given.engine)

@@ -59,7 +59,15 @@ class NestFuseMethod:
     """Fuses grey pictures with a trained network; both modalities pass the encoder as one batch.
 
     With ``bfloat16`` the decoder rounds features to eight bits: about twice as fast on processors that compute in it.
-    The encoder and the attention stay in float32, since the attention would turn rounding into choices.
+    The encoder stays in float32 then, since the attention would turn such rounding into choices; float16, which rounds
+    to eleven bits, does for it too. The attention itself is computed in float32 always.
+
+    Args:
+        network: as trained.
+        strategy: how the features are fused.
+        device: where it runs.
+        dtype: of the decoder.
+        encoder_dtype: of the encoder.
     """
 
     minimum_size_px = MINIMUM_SIZE_PX
@@ -70,11 +78,13 @@ class NestFuseMethod:
         strategy: AttentionStrategy,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
+        encoder_dtype: torch.dtype = torch.float32,
     ) -> None:
         network = network.eval()
         self._strategy = strategy
         self._device = device
         self._dtype = dtype
+        self._encoder_dtype = encoder_dtype
         self._encoder = [
             [self._prepared(unit) for unit in units]
             for units in (
@@ -112,7 +122,7 @@ class NestFuseMethod:
 
         As :meth:`fusion.nestfuse.NestFuse.encode`, which gives all four.
         """
-        features = images.to(self._device).to(torch.float32, memory_format=torch.channels_last)
+        features = images.to(self._device).to(self._encoder_dtype, memory_format=torch.channels_last)
         encoded: list[Tensor] = []
         for units in self._encoder[:scales]:
             if encoded:
@@ -139,8 +149,8 @@ class NestFuseMethod:
 
     def _prepared(self, unit: nn.Module) -> tuple[Tensor, Tensor]:
         assert isinstance(unit, Unit)
-        weight = _kernel(unit.conv2d.weight, self._device, torch.float32)
-        return weight, _bias(unit).to(self._device)
+        weight = _kernel(unit.conv2d.weight, self._device, self._encoder_dtype)
+        return weight, _bias(unit).to(self._device, self._encoder_dtype)
 
 
 def fine_channels(network: NestFuse, name: str) -> int:

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from fusion.polar import polar_nuclear_norm
+
 Matrix = NDArray[np.float64]
 
 # Eigenvalues of a Gram matrix below this share of the largest are rounding noise of float64.
@@ -39,10 +41,13 @@ _RIDGE = 1e-10
 def nuclear_norm(matrices: Tensor, offset: float = 0.0) -> Tensor:
     """Sum of the singular values of each matrix ``(..., H, W)`` plus ``offset``: float64 of shape ``(...)``.
 
-    The gradient is U V^T on the numerical range of the matrix and 0 outside it.
+    The gradient is U V^T on the numerical range of the matrix and 0 outside it. On a GPU and without a gradient, see
+    :func:`fusion.polar.polar_nuclear_norm` for what it is worth.
     """
     if matrices.is_cpu and not matrices.requires_grad:
         return _on_threads(matrices, lambda part: _exact_norms(part, offset))
+    if matrices.is_cuda and not matrices.requires_grad:
+        return polar_nuclear_norm(matrices, offset).double()
     wide = matrices.to(torch.float64)
     if offset:
         wide = wide + offset
@@ -66,7 +71,7 @@ def estimated_nuclear_norm(matrices: Tensor, offset: float = 0.0) -> Tensor:
     Shares of two modalities made of estimates were within 0.01 of exact ones on average over five real pairs, single
     channels up to 0.12 off; equal input gives equal output.
     """
-    if not sketch_pays(min(matrices.shape[-2:])):
+    if matrices.is_cuda or not sketch_pays(min(matrices.shape[-2:])):
         return nuclear_norm(matrices, offset)
     return _on_threads(matrices.detach().cpu(), lambda part: _estimates(part, offset)).to(matrices.device)
 
