@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from fusion.polar import polar_nuclear_norm
@@ -165,6 +164,8 @@ def _on_threads(matrices: Tensor, norms: Callable[[Tensor], Matrix]) -> Tensor:
     if not len(flat):
         return torch.zeros(matrices.shape[:-2], dtype=torch.float64)
     workers = min(torch.get_num_threads(), len(flat))
+    from threadpoolctl import threadpool_limits  # all else here, and all trackers, do without the package
+
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(norms, flat.tensor_split(workers)))
     return torch.from_numpy(np.concatenate(parts)).reshape(matrices.shape[:-2])
