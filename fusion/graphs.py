@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fusion.attention import AttentionStrategy, fuse_rectified
-from fusion.nestfuse import MINIMUM_SIZE_PX, Block, NestFuse, Unit
-from fusion.nestfuse_inference import fine_channels, phase_kernels
+from fusion.nestfuse import MINIMUM_SIZE_PX, Block, NestFuse
+from fusion.nestfuse_inference import phase_kernels
 from fusion.onnx_writing import write_onnx
 from fusion.tensor_method import TensorFusion
 
@@ -147,13 +147,10 @@ class SplitBlock(nn.Module):
 
     def __init__(self, block: Block, channels: int) -> None:
         super().__init__()
-        first, second = block.denseblock
-        assert isinstance(first, Unit)
-        assert isinstance(second, Unit)
-        weight = first.conv2d.weight.detach()
-        assert first.conv2d.bias is not None
+        first, second = block.units
+        weight, bias = first.weights()
         self.fine = nn.Parameter(weight[:, :channels].contiguous())
-        self.bias = nn.Parameter(first.conv2d.bias.detach())
+        self.bias = nn.Parameter(bias)
         phases = phase_kernels(weight[:, channels:]).view(4, len(weight), -1, 2, 2)
         self.coarse = nn.Parameter(phases.flip(0).transpose(0, 1).flatten(0, 1).contiguous())
         self.mix = second
@@ -175,12 +172,11 @@ class DecoderGraph(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleDict(
             {
-                name: SplitBlock(block, fine_channels(network, name))
-                for name, block in network.named_children()
-                if isinstance(block, Block) and not name.endswith("_0")
+                name: SplitBlock(block, fine_channels)
+                for name, (block, fine_channels) in network.decoder_blocks().items()
             }
         )
-        self.output = network.conv3 if network.config.deep_supervision else network.conv_out
+        self.output = network.last_output
 
     def forward(self, f1: Tensor, f2: Tensor, f3: Tensor, f4: Tensor) -> Tensor:
         """Picture (1, 1, H, W) in 0..255."""

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from fusion.attention import NESTFUSE, AttentionStrategy, fuse_features
 
+SCALES = 4
 MINIMUM_SIZE_PX = 16
 """Below this the coarsest of the four scales has a single row or column and cannot be mirrored at its border."""
 
@@ -49,6 +50,11 @@ class Unit(nn.Module):
             features = functional.pad(features, (self.border_px,) * 4, mode="reflect")
         return functional.relu(self.conv2d(features))
 
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """Kernel (out, in, k, k) and bias (out,), without gradients."""
+        assert self.conv2d.bias is not None
+        return self.conv2d.weight.detach(), self.conv2d.bias.detach()
+
 
 class Block(nn.Module):
     """A 3x3 unit to half of its input channels, then a 1x1 unit."""
@@ -62,6 +68,14 @@ class Block(nn.Module):
         """(B, in, H, W) to (B, out, H, W)."""
         output: Tensor = self.denseblock(features)
         return output
+
+    @property
+    def units(self) -> tuple[Unit, Unit]:
+        """The 3x3 and the 1x1 unit."""
+        first, second = self.denseblock
+        assert isinstance(first, Unit)
+        assert isinstance(second, Unit)
+        return first, second
 
 
 class NestFuse(nn.Module):
@@ -89,6 +103,30 @@ class NestFuse(nn.Module):
             self.conv3 = Unit(c1, 1, 1)
         else:
             self.conv_out = Unit(c1, 1, 1)
+
+    @property
+    def last_output(self) -> Unit:
+        """The output that counts: the only one, or that of the last nest level."""
+        return self.conv3 if self.config.deep_supervision else self.conv_out
+
+    @property
+    def encoder_blocks(self) -> tuple[Block, Block, Block, Block]:
+        """Blocks of the encoder, finest scale first."""
+        return self.DB1_0, self.DB2_0, self.DB3_0, self.DB4_0
+
+    def decoder_blocks(self) -> dict[str, tuple[Block, int]]:
+        """Blocks of the decoder by name, "DB<scale>_<level>", each with how many channels come at its own resolution.
+
+        Level n of a scale reads n feature maps of that scale, the encoder's first, and after them one of the next
+        coarser.
+        """
+        blocks = {}
+        for scale, channels in enumerate(self.config.channels, start=1):
+            for level in range(1, SCALES - scale + 1):
+                block = self.get_submodule(f"DB{scale}_{level}")
+                assert isinstance(block, Block)
+                blocks[f"DB{scale}_{level}"] = (block, level * channels)
+        return blocks
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Features of four scales, finest first, of ``image`` (B, 1, H, W) in 0..255, H and W >= 16."""
@@ -150,31 +188,19 @@ def rescale_features(network: NestFuse, factor: float) -> None:
     """
     if not factor > 0:
         raise ValueError(f"features can be scaled by a positive factor only, not {factor}")
-    channels = network.config.channels
-    for scale, encoder in enumerate((network.DB1_0, network.DB2_0, network.DB3_0, network.DB4_0)):
-        first, last = _convolutions(encoder)
-        last.weight *= factor
-        assert last.bias is not None
-        last.bias *= factor
+    for scale, encoder in enumerate(network.encoder_blocks):
+        first, last = encoder.units
+        for values in last.weights():
+            values *= factor
         if scale:
-            first.weight /= factor
-    # Each decoder block reads the features of its own scale first; those of the next scale come last, and are the
-    # encoder's only at the first nest level.
-    for name, block in network.named_children():
-        if not isinstance(block, Block) or name.endswith("_0"):
-            continue
-        scale, level = (int(part) for part in name.removeprefix("DB").split("_"))
-        weight = _convolutions(block)[0].weight
-        weight[:, : channels[scale - 1]] /= factor
-        if level == 1:
-            weight[:, channels[scale - 1] :] /= factor
-
-
-def _convolutions(block: Block) -> tuple[nn.Conv2d, nn.Conv2d]:
-    first, last = block.denseblock
-    assert isinstance(first, Unit)
-    assert isinstance(last, Unit)
-    return first.conv2d, last.conv2d
+            first.conv2d.weight /= factor
+    # Those of the next scale are the encoder's only at the first nest level, where one map of the own scale is read.
+    for name, (block, fine_channels) in network.decoder_blocks().items():
+        own_channels = network.config.channels[int(name[2]) - 1]
+        weight = block.units[0].conv2d.weight
+        weight[:, :own_channels] /= factor
+        if fine_channels == own_channels:
+            weight[:, own_channels:] /= factor
 
 
 LITE = NestFuseConfig(channels=(4, 8, 16, 16), stem_channels=8)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from fusion.attention import AttentionStrategy, fuse_rectified
@@ -85,22 +85,14 @@ class NestFuseMethod:
         self._device = device
         self._dtype = dtype
         self._encoder_dtype = encoder_dtype
-        self._encoder = [
-            [self._prepared(unit) for unit in units]
-            for units in (
-                [network.conv0, *network.DB1_0.denseblock],
-                network.DB2_0.denseblock,
-                network.DB3_0.denseblock,
-                network.DB4_0.denseblock,
-            )
-        ]
+        first, *others = (block.units for block in network.encoder_blocks)
+        self._encoder = [[self._prepared(unit) for unit in units] for units in ((network.conv0, *first), *others)]
         self._decoder = {
-            name: split_block(block, fine_channels(network, name), device, dtype)
-            for name, block in network.named_children()
-            if isinstance(block, Block) and not name.endswith("_0")
+            name: split_block(block, fine_channels, device, dtype)
+            for name, (block, fine_channels) in network.decoder_blocks().items()
         }
-        output = network.conv3 if network.config.deep_supervision else network.conv_out
-        self._output = (output.conv2d.weight.detach().to(device), _bias(output).to(device))
+        weight, bias = network.last_output.weights()
+        self._output = (weight.to(device), bias.to(device))
 
     def fuse_luma(self, visible: NDArray[np.uint8], thermal: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Fuse ``visible`` and ``thermal`` (H, W) into (H, W)."""
@@ -147,34 +139,21 @@ class NestFuseMethod:
         weight, bias = self._output
         return functional.conv2d(x13.float(), weight, bias).relu_()
 
-    def _prepared(self, unit: nn.Module) -> tuple[Tensor, Tensor]:
-        assert isinstance(unit, Unit)
-        weight = _kernel(unit.conv2d.weight, self._device, self._encoder_dtype)
-        return weight, _bias(unit).to(self._device, self._encoder_dtype)
-
-
-def fine_channels(network: NestFuse, name: str) -> int:
-    """Channels that come to the decoder block ``name``, "DB<scale>_<level>", at its own resolution.
-
-    Level n of a scale reads n feature maps of that scale and one of the next coarser.
-    """
-    scale, level = (int(part) for part in name.removeprefix("DB").split("_"))
-    return level * network.config.channels[scale - 1]
+    def _prepared(self, unit: Unit) -> tuple[Tensor, Tensor]:
+        weight, bias = unit.weights()
+        return _kernel(weight, self._device, self._encoder_dtype), bias.to(self._device, self._encoder_dtype)
 
 
 def split_block(block: Block, channels: int, device: torch.device, dtype: torch.dtype) -> NestBlock:
     """Split the first convolution of a decoder block after its first ``channels`` inputs, which are not doubled."""
-    first, second = block.denseblock
-    assert isinstance(first, Unit)
-    assert isinstance(second, Unit)
-    weight = first.conv2d.weight.detach()
+    (weight, bias), (mix, mix_bias) = (unit.weights() for unit in block.units)
     fine, coarse = weight[:, :channels], weight[:, channels:]
     return NestBlock(
         fine=_kernel(fine, device, dtype),
         coarse=_kernel(phase_kernels(coarse), device, dtype),
-        bias=_bias(first).to(device, dtype),
-        mix=_kernel(second.conv2d.weight.detach(), device, dtype),
-        mix_bias=_bias(second).to(device, dtype),
+        bias=bias.to(device, dtype),
+        mix=_kernel(mix, device, dtype),
+        mix_bias=mix_bias.to(device, dtype),
     )
 
 
@@ -214,9 +193,4 @@ def mirrored_cat(parts: Sequence[Tensor]) -> Tensor:
 
 
 def _kernel(weight: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    return weight.detach().to(device, dtype).contiguous(memory_format=torch.channels_last)
-
-
-def _bias(unit: Unit) -> Tensor:
-    assert unit.conv2d.bias is not None
-    return unit.conv2d.bias.detach()
+    return weight.to(device, dtype).contiguous(memory_format=torch.channels_last)

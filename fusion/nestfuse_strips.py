@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fusion.attention import AttentionStrategy, fuse_features, pools_magnitudes
+from fusion.nestfuse import SCALES
 from fusion.nuclear import NuclearSketch, nuclear_norm_of_gram, sketch_pays
 from fusion.picture_fuser import LumaMethod
 from fusion.strips import Strip, StripLayout, cut_strips
 
-SCALES = 4
 GRID_PX = 2 ** (SCALES - 1)
 """One cell of the coarsest scale."""
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from fusion.attention import AttentionStrategy, fuse_features, fuse_rectified
-from fusion.nestfuse import MINIMUM_SIZE_PX, Block, NestFuse, Unit
-from fusion.nestfuse_inference import NestFuseMethod, fine_channels
+from fusion.nestfuse import MINIMUM_SIZE_PX, SCALES, Block, NestFuse, Unit
+from fusion.nestfuse_inference import NestFuseMethod
 from fusion.tile_convolution import (
     TILE,
     Convolution,
@@ -31,8 +31,6 @@ from fusion.tile_convolution import (
     has_laid_out_convolutions,
 )
 from fusion.workers import Workers
-
-SCALES = 4
 
 # Values of a strip of features, of all channels: about what the caches hold.
 _STRIP_VALUES = 600_000
@@ -109,18 +107,16 @@ class NestFuseTiles:
     minimum_size_px = MINIMUM_SIZE_PX
 
     def __init__(self, network: NestFuse, strategy: AttentionStrategy) -> None:
-        config = network.eval().config
+        network.eval()
         self._strategy = strategy
-        self._channels = config.channels
+        self._channels = network.config.channels
         self._encoder = [
-            _encoder_block(network.conv0 if scale == 1 else None, network.get_submodule(f"DB{scale}_0"))
-            for scale in range(1, SCALES + 1)
+            _encoder_block(None if scale else network.conv0, block)
+            for scale, block in enumerate(network.encoder_blocks)
         ]
-        output = network.conv3 if config.deep_supervision else network.conv_out
         self._decoder = {
-            name: _decoder_block(block, fine_channels(network, name), output if name == "DB1_3" else None)
-            for name, block in network.named_children()
-            if isinstance(block, Block) and not name.endswith("_0")
+            name: _decoder_block(block, fine_channels, network.last_output if name == "DB1_3" else None)
+            for name, (block, fine_channels) in network.decoder_blocks().items()
         }
         self._workers = Workers()
         self._encoder_memory: list[EncoderMemory] = []
@@ -294,17 +290,16 @@ class NestFuseTiles:
         return known
 
 
-def _encoder_block(stem: nn.Module | None, block: nn.Module) -> EncoderBlock:
-    assert isinstance(block, Block)
-    first, second = block.denseblock
+def _encoder_block(stem: Unit | None, block: Block) -> EncoderBlock:
+    first, second = block.units
     return EncoderBlock(
         stem=_convolution(stem) if stem else None, first=_convolution(first), second=_convolution(second)
     )
 
 
-def _decoder_block(block: Block, fine: int, output: nn.Module | None) -> DecoderBlock:
-    first, second = block.denseblock
-    weight, bias = _parameters(first)
+def _decoder_block(block: Block, fine: int, output: Unit | None) -> DecoderBlock:
+    first, second = block.units
+    weight, bias = first.weights()
     return DecoderBlock(
         first=TileConvolution(weight[:, :fine], weight[:, fine:], bias),
         second=_convolution(second),
@@ -312,14 +307,8 @@ def _decoder_block(block: Block, fine: int, output: nn.Module | None) -> Decoder
     )
 
 
-def _convolution(unit: nn.Module) -> Convolution:
-    return Convolution(*_parameters(unit))
-
-
-def _parameters(unit: nn.Module) -> tuple[Tensor, Tensor]:
-    assert isinstance(unit, Unit)
-    assert unit.conv2d.bias is not None
-    return unit.conv2d.weight.detach(), unit.conv2d.bias.detach()
+def _convolution(unit: Unit) -> Convolution:
+    return Convolution(*unit.weights())
 
 
 def _strips(height: int, width: int, channels: int) -> Iterator[tuple[int, int]]:

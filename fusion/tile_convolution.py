@@ -29,9 +29,7 @@ _POINTS = 6
 _COARSE_POINTS = 5
 
 # At the points 0, 1, 2, -2, infinity and -1; the last is where doubled maps vanish.
-_KERNEL = np.asarray(
-    [[6, 0, 0], [-4, -4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24], [-4, 4, -4]], np.float64
-) / np.asarray([[24], [24], [24], [24], [24], [24]])
+_KERNEL = np.asarray([[6, 0, 0], [-4, -4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24], [-4, 4, -4]], np.float64) / 24
 # What a doubled map becomes is a multiple of what _transform_coarse makes of the coarse one.
 _DOUBLED = np.asarray([[1], [2], [3], [-1], [1]], np.float64)
 
