@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fusion.checkpoints import load_strictly, read_state_dict
+from fusion.devices import gpu_convolutions, resolve_device
 from fusion.errors import InputError
 from fusion.nestfuse import LITE, NestFuse, NestFuseConfig, Unit, config_of_weights, rescale_features
 from fusion.training.config import FuserTrainingConfig
@@ -127,7 +128,16 @@ def _lessons(config: FuserTrainingConfig) -> Lessons:
     load_strictly(teacher, state, str(path))
     pairs = list_pairs(config.images, config.method)
     cache = config.out / LESSONS_NAME
-    return Lessons(teacher, pairs, count=config.lessons, crop_px=config.crop_px, seed=config.seed, cache=cache)
+    with gpu_convolutions("ieee"):
+        return Lessons(
+            teacher,
+            pairs,
+            count=config.lessons,
+            crop_px=config.crop_px,
+            seed=config.seed,
+            cache=cache,
+            device=resolve_device("auto"),
+        )
 
 
 @torch.no_grad()

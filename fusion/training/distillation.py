@@ -26,7 +26,15 @@ class Lessons:
     """Crops of pairs with the teacher's answers, made once and kept beside the checkpoint."""
 
     def __init__(
-        self, teacher: NestFuse, pairs: Sequence[tuple[Path, Path]], *, count: int, crop_px: int, seed: int, cache: Path
+        self,
+        teacher: NestFuse,
+        pairs: Sequence[tuple[Path, Path]],
+        *,
+        count: int,
+        crop_px: int,
+        seed: int,
+        cache: Path,
+        device: torch.device,
     ) -> None:
         self._seed = seed
         made_of = f"seed {seed}, {count} crops of {crop_px} px, {len(pairs)} pairs"
@@ -34,13 +42,13 @@ class Lessons:
         if kept.get("made_of") == made_of:
             self._lessons: Tensor = kept["lessons"]
             return
-        method = NestFuseMethod(teacher, NESTFUSE, torch.device("cpu"))
+        method = NestFuseMethod(teacher, NESTFUSE, device)
         lessons = []
         for index in range(count):
             generator = np.random.default_rng([seed, 1, index])
             pictures = read_pair(pairs[int(generator.integers(len(pairs)))])
             images = torch.from_numpy(crop_at_random(pictures, crop_px, generator))[:, None]
-            lessons.append(torch.cat([images.float(), method.fuse(images)])[:, 0])
+            lessons.append(torch.cat([images.float(), method.fuse(images).cpu()])[:, 0])
         self._lessons = torch.stack(lessons)
         partial = cache.with_suffix(".partial")
         torch.save({"made_of": made_of, "lessons": self._lessons}, partial)
