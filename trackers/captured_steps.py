@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fusion.cuda_graphs import Capture, capture
 from trackers.device_crop import PicturePlace
 from trackers.finding import Finding, Search
 from trackers.networks.interface import Features, SiameseNetwork
@@ -28,7 +29,6 @@ from trackers.views import FeatureFusion, Images
 # A lost target adds places to search, and a blind eye takes a modality away: more shapes than numbers of targets.
 _KEPT_STEPS = 8
 _PAIRS_BEFORE_CAPTURE = 2
-_WARM_UP_RUNS = 2
 
 
 class FrameBuffer:
@@ -96,7 +96,7 @@ class CapturedStep:
         self._on_gpu = frames.device.type == "cuda"
         self.may_capture = may_capture and self._on_gpu
         self._runs = 0
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._recorded: Capture[StepOutput] | None = None
         self._output: StepOutput | None = None
         self._numbers, self._host_numbers = Tensor(), Tensor()
         self._host_rows = Tensor()
@@ -109,7 +109,7 @@ class CapturedStep:
     @property
     def is_captured(self) -> bool:
         """A graph does the work."""
-        return self._graph is not None
+        return self._recorded is not None
 
     def start(self, numbers: NDArray[np.float64], memories: Sequence[TargetMemory]) -> None:
         """Put a search to the device; :meth:`finding` waits for it."""
@@ -117,14 +117,10 @@ class CapturedStep:
         self._set_numbers(numbers)
         self._set_template(memories)
         self._set_albums(memories)
-        if self.may_capture and self._graph is None and self._runs >= _PAIRS_BEFORE_CAPTURE:
+        if self.may_capture and self._recorded is None and self._runs >= _PAIRS_BEFORE_CAPTURE:
             self._capture()
         self._runs += 1
-        if self._graph is not None:
-            self._graph.replay()
-        else:
-            self._output = self._run()
-        assert self._output is not None
+        self._output = self._run() if self._recorded is None else self._recorded.replay()
         if self._on_gpu:
             rows = self._output.rows
             if self._host_rows.shape != rows.shape:
@@ -170,19 +166,8 @@ class CapturedStep:
             self._albums_of = looks
 
     def _capture(self) -> None:
-        usual = torch.cuda.current_stream()
         try:
-            # What the libraries prepare for a stream, they have to prepare before.
-            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            stream.wait_stream(usual)
-            with torch.cuda.stream(stream):
-                for _ in range(_WARM_UP_RUNS):
-                    self._run()
-            usual.wait_stream(stream)
-            graph = torch.cuda.CUDAGraph()
-            # Other threads may use the device meanwhile, as fusion does.
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                output = self._run()
+            self._recorded = capture(self._run)
         except RuntimeError as error:
             self.may_capture = False
             warnings.warn(
@@ -190,11 +175,6 @@ class CapturedStep:
                 RuntimeWarning,
                 stacklevel=2,
             )
-            return
-        finally:
-            # A capture that fails leaves its own stream the current one.
-            torch.cuda.set_stream(usual)
-        self._graph, self._output = graph, output
 
 
 @dataclass(frozen=True, slots=True)

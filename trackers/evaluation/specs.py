@@ -31,7 +31,7 @@ _CODE = (
     ("trackers", ("*.py",)),
     ("trackers.networks", ("*.py",)),
     ("trackers.evaluation", _PROTOCOL),
-    ("fusion", ("attention.py", "batch_norm.py", "nuclear.py")),
+    ("fusion", ("attention.py", "batch_norm.py", "nuclear.py", "polar.py")),
 )
 
 
