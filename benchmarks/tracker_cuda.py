@@ -30,7 +30,6 @@ from typing import Any, cast
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fusion.devices import gpu_convolutions
@@ -38,6 +37,7 @@ from trackers.benchmark import PlainNetwork
 from trackers.box import Box, iou
 from trackers.captured_steps import FrameBuffer, GraphFinder
 from trackers.device_crop import PicturePlace
+from trackers.evaluation.frames import PicturePair
 from trackers.factory import (
     STRATEGIES,
     build_tracker,
@@ -70,12 +70,6 @@ PAIRS = 48
 PER_TURN = 25
 WARM_UP = 12
 CELL_PX = 8
-
-
-@dataclass(frozen=True)
-class Pair:
-    visible_bgr: NDArray[np.uint8]
-    thermal: NDArray[np.uint8]
 
 
 @dataclass
@@ -131,7 +125,7 @@ class TimedFinder:
         return finding
 
 
-def moving_pairs() -> list[Pair]:
+def moving_pairs() -> list[PicturePair]:
     """A textured scene that moves by (2.5, 1.5) pixels a pair and back again, so that it can go on for ever."""
     width, height = SIZE_WH
     generator = np.random.default_rng(11)
@@ -142,7 +136,7 @@ def moving_pairs() -> list[Pair]:
     for index in range(PAIRS):
         shift = np.asarray([[1, 0, index * 2.5], [0, 1, index * 1.5]], np.float32)
         moved = [cv2.warpAffine(each, shift, SIZE_WH, borderMode=cv2.BORDER_REFLECT) for each in (scene, warmth)]
-        pairs.append(Pair(*(np.asarray(each, np.uint8) for each in moved)))
+        pairs.append(PicturePair(*(np.asarray(each, np.uint8) for each in moved)))
     return [*pairs, *pairs[-2:0:-1]]
 
 
@@ -193,7 +187,7 @@ def boxes_of(count: int) -> list[Box]:
     return [Box(120 + 130 * (index % 3), 90 + 110 * (index // 3 % 3), 60, 50) for index in range(count)]
 
 
-def step(run: Run, pairs: Sequence[Pair]) -> None:
+def step(run: Run, pairs: Sequence[PicturePair]) -> None:
     run.at = run.at % (len(pairs) - 1) + 1
     found = run.tracker.update_all(run.states, pairs[run.at])
     if run.carries_on:
@@ -206,7 +200,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def measure(
-    name: str, targets: int, rounds: int, paths: Sequence[str], pairs: Sequence[Pair], device: torch.device
+    name: str, targets: int, rounds: int, paths: Sequence[str], pairs: Sequence[PicturePair], device: torch.device
 ) -> list[dict[str, Any]]:
     """Time of every path: they take turns of so many pairs each."""
     runs: dict[str, Run] = {}
@@ -252,7 +246,7 @@ def row_of(name: str, path: str, targets: int, run: Run) -> dict[str, Any]:
     }
 
 
-def agreement(pairs: Sequence[Pair], device: torch.device) -> list[dict[str, Any]]:
+def agreement(pairs: Sequence[PicturePair], device: torch.device) -> list[dict[str, Any]]:
     """Boxes of the default tracker on the device beside those of the CPU in float32, in every pair of the sequence."""
     expected = boxes_along(build_tracker(WEIGHTED), pairs)
     rows = []
@@ -277,7 +271,7 @@ def agreement(pairs: Sequence[Pair], device: torch.device) -> list[dict[str, Any
     return rows
 
 
-def boxes_along(tracker: SiameseTracker, pairs: Sequence[Pair]) -> list[Box]:
+def boxes_along(tracker: SiameseTracker, pairs: Sequence[PicturePair]) -> list[Box]:
     state = tracker.init(pairs[0], boxes_of(1)[0])
     boxes = []
     for pair in pairs[1:PAIRS]:
@@ -286,11 +280,11 @@ def boxes_along(tracker: SiameseTracker, pairs: Sequence[Pair]) -> list[Box]:
     return boxes
 
 
-def upload_ms(pairs: Sequence[Pair], device: torch.device) -> float:
+def upload_ms(pairs: Sequence[PicturePair], device: torch.device) -> float:
     """Time of the pictures' way to the device alone."""
     buffer = FrameBuffer(device)
 
-    def once(pair: Pair) -> float:
+    def once(pair: PicturePair) -> float:
         begin_s = time.perf_counter()
         buffer.load((pair.visible_bgr, pair.thermal))
         synchronize(device)
