@@ -41,6 +41,10 @@ class RunningGraph(Protocol):
         """The outputs, which the next call may overwrite, of inputs in the order of the graph."""
         ...
 
+    def fill(self, outputs: Sequence[Planes], *inputs: Planes) -> None:
+        """Write the outputs, whose shapes are known, into contiguous arrays."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class GraphEngine:
@@ -79,8 +83,9 @@ def start_graph(
     precision: PrecisionName = "float32",
     *,
     fixed_sizes: bool = False,
+    threads: int | None = None,
 ) -> RunningGraph:
-    """Make a graph ready to run, on as many threads as PyTorch uses.
+    """Make a graph ready to run.
 
     Args:
         onnx: the graph in the ONNX format.
@@ -88,15 +93,18 @@ def start_graph(
         device: where; OpenVINO runs on the CPU alone.
         precision: of the arithmetic; onnxruntime has float32 alone.
         fixed_sizes: make a form of the graph for each size of input, as it comes, where the engine is then faster.
+        threads: that share an operation; None takes as many as PyTorch. With one, onnxruntime can be called from
+            several threads at once.
 
     Raises:
         InputError: the engine is not installed, or cannot use the device.
     """
+    threads = threads or torch.get_num_threads()
     match engine:
         case "onnx":
-            return _OnnxRuntimeGraph(onnx, device)
+            return _OnnxRuntimeGraph(onnx, device, threads)
         case "openvino":
-            return _OpenVinoGraph(onnx, device, precision, fixed_sizes=fixed_sizes)
+            return _OpenVinoGraph(onnx, device, precision, threads, fixed_sizes=fixed_sizes)
 
 
 def missing_package(engine: GraphEngineName) -> str | None:
@@ -106,7 +114,7 @@ def missing_package(engine: GraphEngineName) -> str | None:
 
 
 class _OnnxRuntimeGraph:
-    def __init__(self, onnx: bytes, device: torch.device) -> None:
+    def __init__(self, onnx: bytes, device: torch.device, threads: int) -> None:
         runtime = _package("onnx")
         providers = ["CPUExecutionProvider"]
         if device.type == "cuda":
@@ -117,7 +125,9 @@ class _OnnxRuntimeGraph:
                 )
             providers.insert(0, "CUDAExecutionProvider")
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = threads
+        # Between two runs others need the processor; by default idle threads would go on asking for work.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         # Sizes change from run to run, so a plan of the memory would be made for nothing.
         options.enable_mem_pattern = False
         self._session = runtime.InferenceSession(onnx, options, providers=providers)
@@ -126,6 +136,14 @@ class _OnnxRuntimeGraph:
     def __call__(self, *inputs: Planes) -> Sequence[Planes]:
         outputs: Sequence[Planes] = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
         return outputs
+
+    def fill(self, outputs: Sequence[Planes], *inputs: Planes) -> None:
+        binding = self._session.io_binding()
+        for name, plane in zip(self._names, inputs, strict=True):
+            binding.bind_cpu_input(name, plane)
+        for output, plane in zip(self._session.get_outputs(), outputs, strict=True):
+            binding.bind_output(output.name, "cpu", 0, np.float32, plane.shape, plane.ctypes.data)
+        self._session.run_with_iobinding(binding)
 
 
 @cache
@@ -139,7 +157,9 @@ def _openvino_core(openvino: ModuleType) -> Any:
 
 
 class _OpenVinoGraph:
-    def __init__(self, onnx: bytes, device: torch.device, precision: PrecisionName, *, fixed_sizes: bool) -> None:
+    def __init__(
+        self, onnx: bytes, device: torch.device, precision: PrecisionName, threads: int, *, fixed_sizes: bool
+    ) -> None:
         openvino = _package("openvino")
         if device.type != "cpu":
             raise InputError(f"--engine openvino --device {device}: OpenVINO runs on the CPU here; choose --device cpu")
@@ -147,7 +167,7 @@ class _OpenVinoGraph:
         self._model = self._core.read_model(onnx)
         self._options = {
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
         }
         self._fixed_sizes = fixed_sizes
@@ -159,6 +179,10 @@ class _OpenVinoGraph:
         self._requests.move_to_end(key)
         results = request.infer(list(inputs), share_inputs=True, share_outputs=True)
         return [results[index] for index in range(len(results))]
+
+    def fill(self, outputs: Sequence[Planes], *inputs: Planes) -> None:
+        for plane, output in zip(outputs, self(*inputs), strict=True):
+            np.copyto(plane, output)
 
     def _start(self, sizes: tuple[tuple[int, ...], ...]) -> Any:
         model = self._model.clone()

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
-from threadpoolctl import threadpool_limits
 
 Piece = TypeVar("Piece")
 
@@ -63,10 +62,13 @@ class Workers:
         if self._pool is not None:
             self._pool.shutdown()
         self._count = self.count
-        self._pool = ThreadPoolExecutor(self._count, initializer=_compute_alone) if self._count > 1 else None
+        self._pool = ThreadPoolExecutor(self._count, initializer=compute_alone) if self._count > 1 else None
 
 
-def _compute_alone() -> None:
+def compute_alone() -> None:
+    """Let PyTorch use one thread for an operation in the thread that calls this, and no other."""
+    from threadpoolctl import threadpool_limits
+
     # The first look sets PyTorch's number of threads for this one; then OpenMP, for this one too, is held to one.
     torch.get_num_threads()
     threadpool_limits(1, user_api="openmp")

@@ -19,6 +19,7 @@ from fusion.devices import resolve_device
 from fusion.errors import InputError
 from fusion.weight_store import WeightRecipe, require_weights
 from trackers.graph_network import GraphNetwork
+from trackers.lanes import LaneFinder
 from trackers.networks.folding import folded
 from trackers.networks.interface import SiameseNetwork
 from trackers.networks.lite import LiteNetwork
@@ -203,7 +204,10 @@ def tracker_around(
             assert arithmetic != "float16"
             sides = (config.exemplar_size, config.instance_size)
             graphs = GraphNetwork(ready, name, sides, engine, device, arithmetic, keep_graphs=keep_graphs)
-            return SiameseTracker(graphs, config, modality, fusion)
+            tracker = SiameseTracker(graphs, config, modality, fusion)
+            if graphs.lanes is not None:
+                tracker.finder = LaneFinder(tracker.finder, graphs.lanes)
+            return tracker
 
 
 def load_network(name: str, weights: Path | None = None) -> nn.Module:

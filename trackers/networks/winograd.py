@@ -78,12 +78,21 @@ class WinogradConvolution(nn.Module):
         kernel = (_matrix("kernel") @ direct.weight.flatten(2).permute(2, 0, 1).reshape(9, -1)).reshape(
             _PATCH**2, direct.out_channels, direct.in_channels
         )
-        products = (spectrum @ kernel.transpose(1, 2)).reshape(_PATCH**2, -1)
+        products = _products(spectrum, kernel.transpose(1, 2)).reshape(_PATCH**2, -1)
         tiles = (_matrix("output") @ products).reshape(patches.size // _PATCH**2 * _TILE**2, -1)
         values = tiles.index_select(0, torch.from_numpy(order)).reshape(rows, columns, -1, direct.out_channels)
         if direct.bias is not None:
             values = values + direct.bias
         return values.permute(2, 3, 0, 1)
+
+
+def _products(spectrum: Tensor, kernel: Tensor) -> Tensor:
+    """(36, P, C_in) times (36, C_in, C_out)."""
+    if not torch.onnx.is_in_onnx_export():
+        return spectrum @ kernel
+    # One by one: onnxruntime brings constant matrices into the order of its arithmetic once, stacks of them in every
+    # run, which takes a fifth of all its time.
+    return torch.cat([one @ own for one, own in zip(spectrum.unbind(), kernel.unbind(), strict=True)])
 
 
 def with_winograd(network: Module) -> Module:
