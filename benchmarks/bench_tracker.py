@@ -1,4 +1,4 @@
-"""Milliseconds per RGBT pair of every tracker, beside the plain path and, if asked, OpenCV's TrackerNano.
+"""Milliseconds per RGBT pair of every tracker, beside the plain path and, if asked, OpenCV's TrackerNano in turns.
 
 python benchmarks/bench_tracker.py [--trackers siamrpn-r50] [--repeats 10] [--threads 2] [--json FILE]
     [--paths plain float32 onnx] [--opencv-nano BACKBONE.onnx HEAD.onnx]
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,19 +17,39 @@ import cv2
 import numpy as np
 import torch
 
-from trackers.benchmark import PATHS, Timing, benchmark_trackers, format_timings, time_in_turns, timing_of
+from fusion.errors import InputError
+from trackers.benchmark import PATHS, PlainPair, Rival, benchmark_trackers, format_timings
+from trackers.box import Box
 from trackers.factory import STRATEGIES, TRACKERS
+from trackers.state import ImagePair
 
 
-def time_opencv_nano(backbone: Path, head: Path, repeats: int) -> Timing:
-    """OpenCV's NanoTrack on one visible picture of 640 x 480, for comparison."""
-    parameters = cv2.TrackerNano_Params()
-    parameters.backbone, parameters.neckhead = str(backbone), str(head)
-    tracker = cv2.TrackerNano_create(parameters)
+def opencv_nano(backbone: Path, head: Path) -> Rival:
+    """OpenCV's NanoTrack, which looks at the visible picture alone.
+
+    Raises:
+        InputError: it cannot use the files.
+    """
+
+    def start(pair: ImagePair, box: Box) -> Callable[[], object]:
+        parameters = cv2.TrackerNano_Params()
+        parameters.backbone, parameters.neckhead = str(backbone), str(head)
+        tracker = cv2.TrackerNano_create(parameters)
+        tracker.init(pair.visible_bgr, [round(value) for value in box.as_tuple()])
+        return lambda: tracker.update(pair.visible_bgr)
+
     picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
-    tracker.init(picture, (240, 180, 160, 120))
-    spans = time_in_turns({"visible": lambda: tracker.update(picture)}, repeats)
-    return timing_of("cv2.TrackerNano", "visible", 1, spans["visible"])
+    try:
+        # Here, not when its turn comes: by then minutes of measuring would be lost.
+        for path in (backbone, head):
+            path.open("rb").close()
+        start(PlainPair(picture, picture[:, :, 1]), Box(240, 180, 160, 120))()
+    except (OSError, cv2.error) as error:
+        raise InputError(
+            f"--opencv-nano {backbone} {head}: OpenCV cannot use these files ({str(error).strip().splitlines()[-1]}); "
+            "give nanotrack_backbone_sim.onnx and nanotrack_head_sim.onnx of NanoTrack v2"
+        ) from error
+    return start
 
 
 def main() -> None:
@@ -45,6 +66,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
+    try:
+        rivals = {"cv2.TrackerNano": opencv_nano(*options.opencv_nano)} if options.opencv_nano else {}
+    except InputError as error:
+        parser.error(str(error))
     timings = benchmark_trackers(
         options.trackers,
         targets=options.targets,
@@ -52,9 +77,8 @@ def main() -> None:
         paths=options.paths,
         strategy=options.strategy,
         device=options.device,
+        rivals=rivals,
     )
-    if options.opencv_nano:
-        timings.append(time_opencv_nano(*options.opencv_nano, options.repeats))
     machine = {
         "processor": platform.processor() or platform.machine(),
         "threads": options.threads,

@@ -7,7 +7,7 @@ template kernels computed again in every picture. Speed does not depend on the w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -38,6 +38,12 @@ PATHS: dict[str, tuple[EngineName | Literal["plain"], PrecisionName]] = {
     "openvino-bfloat16": ("openvino", "bfloat16"),
 }
 """Ways to run a tracker: the plain one, then engines of the product in a precision."""
+
+
+Rival = Callable[[ImagePair, Box], Callable[[], object]]
+"""Starts another program's tracker on a target; what it returns follows that target in the same pair again."""
+
+_PAUSE_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,7 @@ def benchmark_trackers(
     paths: Sequence[str] | None = None,
     strategy: str | None = None,
     device: str = "cpu",
+    rivals: Mapping[str, Rival] | None = None,
 ) -> list[Timing]:
     """Time trackers on both modalities; the paths take turns, so that other load falls on all of them alike.
 
@@ -118,6 +125,8 @@ def benchmark_trackers(
         strategy: how the modalities are fused, see :data:`trackers.factory.STRATEGIES`; None takes what suits each
             tracker best.
         device: ``cpu`` or ``cuda``.
+        rivals: other programs' trackers of one target, which take their turns beside one target of each tracker; by
+            names that are no path's.
     """
     pair = _pictures(size_wh)
     where = torch.device(device)
@@ -131,6 +140,8 @@ def benchmark_trackers(
                 path: _step(tracker, [tracker.init(pair, box) for box in boxes], pair)
                 for path, tracker in trackers.items()
             }
+            if count == 1:
+                steps |= {rival: start(pair, boxes[0]) for rival, start in (rivals or {}).items()}
             spans = time_in_turns(steps, repeats)
             timings += [timing_of(name, path, count, span) for path, span in spans.items()]
     return timings
@@ -152,10 +163,16 @@ def timing_of(tracker: str, path: str, targets: int, spans: Sequence[tuple[float
 
 
 def time_in_turns(steps: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[tuple[float, float]]]:
-    """Clock and processor time in milliseconds of each step, after one round that is not counted."""
+    """Clock and processor time in milliseconds of each step, after one round that is not counted.
+
+    Between two steps on a CPU there is a pause in which threads of the first go to sleep: no step pays for those of
+    another.
+    """
+    pause_s = 0 if torch.cuda.is_available() else _PAUSE_S
     spans: dict[str, list[tuple[float, float]]] = {path: [] for path in steps}
     for turn in range(repeats + 1):
         for path, step in steps.items():
+            time.sleep(pause_s)
             begin_s, begin_busy_s = time.perf_counter(), time.process_time()
             step()
             if torch.cuda.is_available():
@@ -178,7 +195,18 @@ def format_timings(timings: Sequence[Timing]) -> str:
             f"{row.tracker:<18} {row.path:<17} {row.targets:>7} {row.median_ms:>8.1f} {span:>17} "
             f"{row.busy_ms:>8.1f} {gain}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_beside_rivals(timings)])
+
+
+def _beside_rivals(timings: Sequence[Timing]) -> list[str]:
+    return [
+        f"{row.tracker} {row.path}: {row.median_ms / rival.median_ms:.2f} times {rival.path} on the clock, "
+        f"{row.busy_ms / rival.busy_ms:.2f} times in processor time"
+        for rival in timings
+        if rival.path not in PATHS
+        for row in timings
+        if row.path in PATHS and (row.tracker, row.targets) == (rival.tracker, rival.targets)
+    ]
 
 
 def available_paths() -> tuple[str, ...]:
