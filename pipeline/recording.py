@@ -208,7 +208,7 @@ def _run(
             "fuser": settings.fusion.full_method,
             "tracker": settings.tracking.method,
             "modality": settings.tracking.modality.value,
-            "engine": settings.engine,
+            "engine": settings.engine_for_fusion,
             **_device_fields(settings),
             "versions": library_versions(),
             "exit": exit_code,
@@ -227,12 +227,14 @@ def _device_fields(settings: StreamSettings) -> dict[str, Any]:
     tracking, device = settings.tracking, resolve_device(settings.device)
     fields: dict[str, Any] = {"precision": tracking.precision, "execution": tracking.execution, "device": str(device)}
     if tracking.method != "none":
-        from trackers.factory import tracker_precision  # only runs that track pay for it
+        from trackers.factory import tracker_engine, tracker_precision  # only runs that track pay for it
 
-        fields["precision"] = tracker_precision(
-            tracking.method, tracking.precision, engine=settings.engine, device=device
+        engine = tracker_engine(
+            tracking.method, settings.engine_for_tracking, precision=tracking.precision, device=device
         )
-        fields["execution"] = chosen_execution(tracking.execution, engine=settings.engine, device=device)
+        fields["tracker_engine"] = engine
+        fields["precision"] = tracker_precision(tracking.method, tracking.precision, engine=engine, device=device)
+        fields["execution"] = chosen_execution(tracking.execution, engine=engine, device=device)
     return fields
 
 

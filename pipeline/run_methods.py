@@ -29,8 +29,7 @@ def build_tracker_of(settings: StreamSettings) -> Tracker:
         modality=tracking.modality,
         strategy=tracking.strategy,
         overrides=tracking.overrides,
-        # Half the bits are for the decoder of NestFuse; boxes are measured with all of them.
-        engine="openvino" if settings.engine == "openvino-bf16" else settings.engine,
+        engine=settings.engine_for_tracking,
         device=settings.device,
         precision=tracking.precision,
         execution=tracking.execution,
@@ -85,7 +84,7 @@ def _fuser(settings: StreamSettings, method: str, pooling: PoolingName, weights_
         spatial=fusion.spatial,
         range_name=fusion.range,
         night=fusion.night,
-        engine=settings.engine,
+        engine=settings.engine_for_fusion,
         device=settings.device,
         gray=fusion.gray,
     )

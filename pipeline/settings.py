@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from fusion.errors import InputError
 from fusion.fuser import EngineName, NightName, PoolingName, RangeName, SpatialName, method_in_mode
@@ -13,8 +14,12 @@ from pipeline.degrade import DegradeConfig
 from pipeline.overlay import OverlayConfig
 from pipeline.sinks.recorder import SegmentConfig
 from pipeline.web.settings import WebSettings
+from trackers.precision import EngineChoice as TrackerEngineChoice
 from trackers.precision import ExecutionChoice, PrecisionChoice
 from trackers.state import Modality
+
+EngineChoice = Literal["auto", "torch", "onnx", "openvino", "openvino-bf16"]
+"""What a user can ask for, for fusion and tracking together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +122,8 @@ class StreamSettings:
         web: the live page.
         window: show the run in a desktop window.
         collector: address of an OpenTelemetry collector that is sent the run's numbers (OTLP over HTTP).
-        engine: what runs the networks, see ``fusion.factory.build_fuser``.
+        engine: what runs the networks, see ``fusion.factory.build_fuser``; ``auto`` is ``torch`` for fusion and what
+            suits it best for the tracker.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         live: True drops pairs that come faster than they are processed; False waits; None decides by the source.
         degrade: when and how a live run fuses more cheaply.
@@ -132,7 +138,7 @@ class StreamSettings:
     web: WebSettings = field(default_factory=WebSettings)
     window: bool = False
     collector: str | None = None
-    engine: EngineName = "torch"
+    engine: EngineChoice = "auto"
     device: str = "auto"
     live: bool | None = None
     degrade: DegradeConfig = field(default_factory=DegradeConfig)
@@ -146,6 +152,17 @@ class StreamSettings:
     def runs_live(self) -> bool:
         """Whether pairs that wait are dropped for newer ones."""
         return self.source.live if self.live is None else self.live
+
+    @property
+    def engine_for_fusion(self) -> EngineName:
+        """What runs the fusion network."""
+        return "torch" if self.engine == "auto" else self.engine
+
+    @property
+    def engine_for_tracking(self) -> TrackerEngineChoice:
+        """What is asked to run the tracker's network."""
+        # Half the bits are for the decoder of NestFuse; boxes are measured with all of them.
+        return "openvino" if self.engine == "openvino-bf16" else self.engine
 
     @property
     def title(self) -> str:

@@ -19,13 +19,13 @@ from fusion.graph_engines import PrecisionName, missing_package
 from trackers.box import Box
 from trackers.factory import (
     STRATEGIES,
-    EngineName,
     default_strategy,
     tracker_around,
     tracker_config,
     untrained_network,
 )
 from trackers.networks.interface import Features, Response, SiameseNetwork
+from trackers.precision import EngineName
 from trackers.siamese_tracker import SiameseTracker
 from trackers.state import ImagePair, Modality, TrackState
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 import yaml
@@ -25,7 +25,16 @@ from trackers.networks.interface import SiameseNetwork
 from trackers.networks.lite import LiteNetwork
 from trackers.networks.nanotrack import NanoTrack, nanotrack_state
 from trackers.networks.siamrpn import siamrpn_for_state
-from trackers.precision import ExecutionChoice, PrecisionChoice, PrecisionName, chosen_execution, chosen_precision
+from trackers.precision import (
+    EngineChoice,
+    EngineName,
+    ExecutionChoice,
+    PrecisionChoice,
+    PrecisionName,
+    chosen_engine,
+    chosen_execution,
+    chosen_precision,
+)
 from trackers.siamese_core import SiameseTrackerConfig
 from trackers.siamese_tracker import SiameseTracker
 from trackers.state import Modality
@@ -33,7 +42,6 @@ from trackers.views import FeatureFusion
 
 Value = TypeVar("Value")
 State = Mapping[str, Tensor]
-EngineName = Literal["torch", "onnx", "openvino"]
 
 STRATEGIES: dict[str, FeatureFusion] = {
     "paper": PAPER,
@@ -64,6 +72,8 @@ class _Entry:
     # The small networks spend their time on a GPU between operations, so half the bits would save little; and as
     # rounding decides between equally good proposals, boxes would part by some pixels from those of a CPU.
     gpu_precision: PrecisionName = "float16"
+    # What takes the least time for one target on a CPU and does not make several dearer than one by one.
+    cpu_engine: EngineName = "torch"
 
 
 def _load_plain(network: nn.Module, state: State, source: str) -> None:
@@ -92,12 +102,14 @@ _ENTRIES: dict[str, _Entry] = {
     "siamrpn-r50": _Entry(
         build=lambda state: siamrpn_for_state("r50", state),
         load=_load_plain,
+        cpu_engine="onnx",
         origin=f"{_PYSOT_ORIGIN} FSRPN's RGB-T checkpoint fits as well.",
     ),
     "nanotrack": _Entry(
         build=lambda state: NanoTrack(2),
         load=_load_nano,
         gpu_precision="float32",
+        cpu_engine="onnx",
         origin=f"nanotrackv2.pth: {_NANO_ORIGIN.format('nanotrack')}",
         strategy="adaptive",
     ),
@@ -105,6 +117,7 @@ _ENTRIES: dict[str, _Entry] = {
         build=lambda state: NanoTrack(3),
         load=_load_nano,
         gpu_precision="float32",
+        cpu_engine="onnx",
         origin=f"nanotrackv3.pth: {_NANO_ORIGIN.format('nanotrack-v3')}",
         strategy="adaptive",
     ),
@@ -121,7 +134,7 @@ def build_tracker(
     modality: Modality = Modality.FUSED,
     strategy: str | None = None,
     overrides: Mapping[str, object] | None = None,
-    engine: EngineName = "torch",
+    engine: EngineChoice = "auto",
     device: str = "cpu",
     precision: PrecisionChoice = "auto",
     execution: ExecutionChoice = "auto",
@@ -134,7 +147,8 @@ def build_tracker(
         modality: which pictures it looks at.
         strategy: one of :data:`STRATEGIES`; None takes what suits the tracker best.
         overrides: fields of :class:`SiameseTrackerConfig` that differ from ``configs/tracker_<name>.yaml``.
-        engine: what computes the network; the loop around it stays the same.
+        engine: what computes the network; the loop around it stays the same. ``auto`` takes what :func:`tracker_engine`
+            tells.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto`` is ``float32``, but ``float16`` for the large networks on a GPU. ``bfloat16`` runs the
             network in half the bits: two to three times faster on processors that have instructions for it, with boxes
@@ -148,8 +162,9 @@ def build_tracker(
     """
     where = resolve_device(device)
     # Before weights are read, so that a mistake is answered at once.
-    tracker_precision(name, precision, engine=engine, device=where)
-    chosen_execution(execution, engine=engine, device=where)
+    chosen = tracker_engine(name, engine, precision=precision, device=where)
+    tracker_precision(name, precision, engine=chosen, device=where)
+    chosen_execution(execution, engine=chosen, device=where)
     entry = _chosen("tracker", name, _ENTRIES)
     fusion = _chosen("strategy", strategy or entry.strategy, STRATEGIES)
     if fusion == "gate" and not entry.gated:
@@ -162,7 +177,7 @@ def build_tracker(
         config,
         modality,
         fusion,
-        engine=engine,
+        engine=chosen,
         device=where,
         precision=precision,
         execution=execution,
@@ -232,6 +247,18 @@ def tracker_precision(name: str, choice: PrecisionChoice, *, engine: str, device
     """
     entry = _chosen("tracker", name, _ENTRIES)
     return chosen_precision(choice, engine=engine, device=device, on_gpu=entry.gpu_precision)
+
+
+def tracker_engine(
+    name: str, choice: EngineChoice, *, precision: PrecisionChoice = "auto", device: torch.device
+) -> EngineName:
+    """What computes a tracker's network, see :func:`trackers.precision.chosen_engine`.
+
+    Raises:
+        InputError: an unknown tracker or engine.
+    """
+    entry = _chosen("tracker", name, _ENTRIES)
+    return chosen_engine(choice, precision=precision, device=device, on_cpu=entry.cpu_engine)
 
 
 def default_strategy(name: str) -> str:

@@ -1,13 +1,20 @@
-"""In what arithmetic and how a tracker's network runs, when nothing else is asked for."""
+"""In what engine and arithmetic, and how, a tracker's network runs, when nothing else is asked for."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 from fusion.errors import InputError
 
 if TYPE_CHECKING:  # settings are read before anything heavy is imported
     import torch
+
+EngineChoice = Literal["auto", "torch", "onnx", "openvino"]
+"""What a user can ask for; see :func:`chosen_engine`."""
+
+EngineName = Literal["torch", "onnx", "openvino"]
+"""What computes a network; see ``trackers.factory.build_tracker``."""
 
 PrecisionChoice = Literal["auto", "float32", "bfloat16", "float16"]
 """What a user can ask for; see :func:`chosen_precision`."""
@@ -20,6 +27,27 @@ ExecutionChoice = Literal["auto", "graphs", "eager"]
 
 ExecutionName = Literal["graphs", "eager"]
 """How pairs are searched; see :class:`trackers.siamese_tracker.SiameseTracker`."""
+
+
+def chosen_engine(
+    choice: EngineChoice, *, precision: PrecisionChoice, device: torch.device, on_cpu: EngineName
+) -> EngineName:
+    """What computes a network: ``auto`` is the tracker's own engine in float32 on a CPU, else PyTorch.
+
+    Where onnxruntime, or the package that writes graphs for it, is not installed, PyTorch takes its place.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    match choice:
+        case "auto":
+            is_own = device.type == "cpu" and precision in ("auto", "float32")
+            if is_own and (on_cpu != "onnx" or all(map(find_spec, ("onnxruntime", "onnx")))):
+                return on_cpu
+            return "torch"
+        case "torch" | "onnx" | "openvino":
+            return choice
+    raise InputError(f"unknown engine {choice!r}; there are auto, torch, onnx, openvino")
 
 
 def chosen_precision(

@@ -117,7 +117,7 @@ def _fuser(arguments: argparse.Namespace, *, range_default: RangeName) -> Fuser:
         pooling=arguments.pooling or "avg",
         spatial=arguments.spatial or "softmax",
         range_name=arguments.range or range_default,
-        engine=arguments.engine or "torch",
+        engine="torch" if arguments.engine in (None, "auto") else arguments.engine,
         device=arguments.device or "auto",
         night=arguments.night or "auto",
         gray=bool(arguments.gray),

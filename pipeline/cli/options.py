@@ -70,8 +70,8 @@ def add_engine_options(group: argparse._ActionsContainer) -> None:
     """Declare ``--engine`` and ``--device``; not given, they are None."""
     group.add_argument(
         "--engine",
-        choices=("torch", "onnx", "openvino", "openvino-bf16"),
-        help="what runs the networks (default: torch); see docs/usage.md",
+        choices=("auto", "torch", "onnx", "openvino", "openvino-bf16"),
+        help="what runs the networks (default: auto: torch, and for some trackers onnx); see docs/usage.md",
     )
     group.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (default: auto)")
 

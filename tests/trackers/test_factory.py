@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from fusion.errors import InputError
 from fusion.weight_store import DIRECTORY_VARIABLE
 from trackers.box import Box
-from trackers.factory import STRATEGIES, TRACKERS, build_tracker, tracker_config, weight_recipes
+from trackers.factory import STRATEGIES, TRACKERS, build_tracker, tracker_config, tracker_engine, weight_recipes
 from trackers.networks.siamrpn import siamrpn_alex
 from trackers.state import Modality
 
@@ -71,6 +72,7 @@ def test_every_strategy_tracks_on_both_modalities(scene: Any, alex_checkpoint: P
         ("siamrpn-alex", {"execution": "graphs"}, "graphs is for --engine torch --device cuda"),
         ("siamrpn-alex", {"execution": "fast"}, "there are auto, graphs, eager"),
         ("siamrpn-lite", {"engine": "onnx", "precision": "bfloat16"}, "--engine onnx computes in float32"),
+        ("siamrpn-alex", {"engine": "onyx"}, "there are auto, torch, onnx, openvino"),
         ("siamrpn-alex", {"device": "gpu"}, "auto, cpu or cuda"),
         ("siamrpn-alex", {"overrides": {"penaltyk": 1}}, "did you mean penalty_k"),
         ("siamrpn-alex", {"overrides": {"penalty_k": "much"}}, "must be float"),
@@ -86,3 +88,26 @@ def test_mistakes_are_explained(name: str, arguments: dict[str, Any], message: s
 def test_weights_of_another_network_are_refused(alex_checkpoint: Path) -> None:
     with pytest.raises(InputError, match=r"do not fit SiamRPN.*missing"):
         build_tracker("siamrpn-mobilev2", weights=alex_checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "precision", "expected"),
+    [
+        ("nanotrack", "cpu", "auto", "onnx"),
+        ("siamrpn-r50", "cpu", "float32", "onnx"),
+        ("siamrpn-r50", "cpu", "bfloat16", "torch"),
+        ("siamrpn-r50", "cuda", "auto", "torch"),
+        ("siamrpn-lite", "cpu", "auto", "torch"),
+    ],
+)
+def test_auto_takes_the_engine_that_suits_a_tracker_here(name: str, device: str, precision: Any, expected: str) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    assert tracker_engine(name, "auto", precision=precision, device=torch.device(device)) == expected
+    assert tracker_engine(name, "openvino", precision=precision, device=torch.device(device)) == "openvino"
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_auto_does_without_what_is_not_installed(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert tracker_engine("nanotrack", "auto", device=torch.device("cpu")) == "torch"

@@ -135,6 +135,8 @@ def build(spec: TrackerSpec) -> Tracker:
         modality=spec.modality,
         strategy=spec.strategy or None,
         overrides=dict(spec.overrides),
+        # Always the same one, whatever is installed: engines differ by hundredths of a pixel.
+        engine="torch",
         device=spec.device,
     )
     if spec.pooling == "avg" or spec.modality is not Modality.FUSED:

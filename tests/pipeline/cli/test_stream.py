@@ -93,7 +93,8 @@ def test_the_engine_runs_the_tracker_and_finds_the_same_boxes(
         options = ("--fuser", "none", "--box", "8,8,20,16", "--engine", engine, "--out", tmp_path / name)
         assert stream(*videos, *options, "--set", f"tracking.precision={precision}") == 0
         content = summary(tmp_path / name)
-        assert (content["engine"], content["precision"]) == (engine, precision)
+        ran = tuple(content[key] for key in ("engine", "tracker_engine", "precision"))
+        assert ran == (engine, engine, precision)
         boxes[name] = np.asarray([line["targets"][0]["box"] for line in lines(tmp_path / name)])
     np.testing.assert_allclose(boxes["onnx"], boxes["torch"], rtol=0, atol=0.02)
     np.testing.assert_allclose(boxes["half"], boxes["torch"], rtol=0, atol=4)
