@@ -119,7 +119,6 @@ def _attention(
         weights = [channel_weights_of_pooled(plain_nuclear_norms(s, strategy.epsilon), strategy) for s in scales]
         return torch.cat([scale.flatten() for scale in weights])
 
-    exact = strategy.pooling == "nuclear"
     return compare_paths(
         name,
         ("a loop of SVDs over all channels of four scales", plain),
@@ -127,8 +126,7 @@ def _attention(
         repeats=repeats,
         target=target,
         allowed_difference=allowed,
-        unit="of a weight" if exact else "of a weight on average",
-        difference=None if exact else _mean_difference,
+        unit="of a weight",
     )
 
 

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from fusion.attention import AttentionStrategy, fuse_features, pools_magnitudes
 from fusion.nestfuse import SCALES
-from fusion.nuclear import NuclearSketch, nuclear_norm_of_gram, sketch_pays
+from fusion.nuclear import nuclear_norm_of_gram
+from fusion.nuclear_estimate import PASSES, RANGE_PASSES, NuclearEstimate, estimate_pays, factors
 from fusion.picture_fuser import LumaMethod
 from fusion.strips import Strip, StripLayout, cut_strips
 
@@ -100,11 +101,10 @@ class NestFuseStrips:
             case "nuclear":
                 return [self._nuclear(images, layout, scale) for scale in range(SCALES)]
             case "nuclear-fast":
+                finest = [scale for scale in range(SCALES) if estimate_pays(min(images.shape[2:]) >> scale)]
                 return [
-                    self._sketched(images, layout, scale)
-                    if sketch_pays(min(images.shape[2:]) >> scale)
-                    else self._nuclear(images, layout, scale)
-                    for scale in range(SCALES)
+                    *self._estimated(images, layout, finest),
+                    *(self._nuclear(images, layout, scale) for scale in range(len(finest), SCALES)),
                 ]
 
     def _totals(self, images: Tensor, layout: StripLayout) -> list[Tensor]:
@@ -149,18 +149,24 @@ class NestFuseStrips:
             norms.extend(nuclear_norm_of_gram(grams))
         return torch.stack(norms).reshape(len(images), 1, -1, 1, 1)
 
-    def _sketched(self, images: Tensor, layout: StripLayout, scale: int) -> Tensor:
-        """Estimated nuclear norms of the channels of one scale, (K, 1, C, 1, 1) float64."""
-        sketches: list[NuclearSketch] = []
-        for strip in layout.strips:
-            features = self._encode(images, layout, strip, scale + 1)[scale]
-            part = _own_part(features, layout, strip, scale).flatten(0, 1).float() + self._method.strategy.epsilon
-            along = (part if layout.axis == 0 else part.mT).cpu().numpy()
-            sketches = sketches or [NuclearSketch(along.shape[2]) for _ in along]
-            for sketch, rows in zip(sketches, along, strict=True):
-                sketch.add(rows)
-        norms = torch.tensor([sketch.norm() for sketch in sketches], dtype=torch.float64, device=images.device)
-        return norms.reshape(len(images), 1, -1, 1, 1)
+    def _estimated(self, images: Tensor, layout: StripLayout, scales: list[int]) -> list[Tensor]:
+        """Estimated nuclear norms of the channels of the finest scales, (K, 1, C, 1, 1) float64 each."""
+        estimates: list[NuclearEstimate] = []
+        for number in range(PASSES if scales else 0):
+            for strip in layout.strips:
+                features = self._encode(images, layout, strip, len(scales))
+                for scale in scales:
+                    part = factors(
+                        _own_part(features[scale], layout, strip, scale).flatten(0, 1), self._method.strategy.epsilon
+                    )
+                    rows = part if layout.axis == 0 else part.mT
+                    if len(estimates) == scale:
+                        estimates.append(NuclearEstimate(len(rows), rows.shape[2], rows.device))
+                    estimate = estimates[scale]
+                    estimate.add(rows if number < RANGE_PASSES else estimate.rest(rows))
+            for estimate in estimates:
+                estimate.finish_pass()
+        return [estimate.norms().to(images.device).reshape(len(images), 1, -1, 1, 1) for estimate in estimates]
 
     def _encode(self, images: Tensor, layout: StripLayout, strip: Strip, scales: int) -> list[Tensor]:
         rows, columns = layout.index(strip.outer)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from fusion.attention import AttentionStrategy, fuse_features, fuse_rectified
+from fusion.attention import AttentionStrategy, fuse_features, pool_channels
 from fusion.nestfuse import MINIMUM_SIZE_PX, SCALES, Block, NestFuse, Unit
 from fusion.nestfuse_inference import NestFuseMethod
 from fusion.tile_convolution import (
@@ -135,10 +135,8 @@ class NestFuseTiles:
     @torch.inference_mode()
     def fuse(self, images: Tensor) -> Tensor:
         """Fuse the K pictures (K, 1, H, W) in 0..255 into one (1, 1, H, W) float32."""
-        if self._strategy.channel != "none" and self._strategy.pooling not in ("avg", "max"):
-            return self.decode([fuse_rectified(scale, self._strategy) for scale in self.encode(images)])
         with self._turn:
-            pooled = self._encode(images, SCALES, None)
+            pooled = self._pool(images)
             memory = self._memory_to_decode(images.shape[2], images.shape[3])
             targets = (memory.fine_1, memory.fine_2, memory.fine_3, memory.fine_4)
             for scale, (target, values) in enumerate(zip(targets, pooled, strict=True)):
@@ -168,6 +166,19 @@ class NestFuseTiles:
             for target, each in zip(targets, features, strict=True):
                 target[:, :, : each.shape[1]] = each[0].permute(1, 2, 0)
             return self._decode(memory)
+
+    def _pool(self, images: Tensor) -> list[Tensor | None]:
+        """Go through the encoder; give what the attention pools of each scale, (K, 1, C, 1, 1)."""
+        strategy = self._strategy
+        if strategy.channel == "none" or strategy.pooling in ("avg", "max"):
+            return self._encode(images, SCALES, None)
+        # These look at whole channels, not at strips.
+        planes = [
+            torch.empty(len(images), channels, images.shape[2] >> scale, images.shape[3] >> scale)
+            for scale, channels in enumerate(self._channels)
+        ]
+        self._encode(images, SCALES, [each.permute(0, 2, 3, 1) for each in planes])
+        return [pool_channels(each, strategy.pooling, strategy.epsilon)[:, None] for each in planes]
 
     def _encode(self, images: Tensor, scales: int, features: list[Tensor] | None) -> list[Tensor | None]:
         """Go through the encoder; give what the attention pools, (K, 1, C, 1, 1), or fill ``features`` (K, h, w, C)."""

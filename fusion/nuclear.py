@@ -1,12 +1,7 @@
-"""Nuclear norms of feature maps: the sum of the singular values of each channel (H, W), exact and estimated.
+"""Nuclear norms of feature maps: the sum of the singular values of each channel (H, W).
 
 The singular values are the square roots of the eigenvalues of the smaller Gram matrix. Squaring halves the digits,
 hence float64: against an SVD the relative error stays below 1e-6, in float32 it would reach 1e-2.
-
-The estimate projects a channel onto a random part of its range (Halko, Martinsson, Tropp, "Finding structure with
-randomness", SIAM Review 2011): the columns, with random signs, are added up in a few buckets. The singular values that
-this part shows are taken as they are. Of the rest only the sum of squares is known, from which follows the largest sum
-that it can have; a fixed share of that stands for it.
 """
 
 from __future__ import annotations
@@ -19,22 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fusion.nuclear_estimate import estimate_nuclear_norms, estimate_pays
 from fusion.polar import polar_nuclear_norm
 
 Matrix = NDArray[np.float64]
 
 # Eigenvalues of a Gram matrix below this share of the largest are rounding noise of float64.
 _NOISE_FLOOR = 1e-14
-
-# A sketch of so small a matrix would take as long as its exact norm, or be too rough.
-_EXACT_SIDE = 64
-_FEWEST_BUCKETS = 40
-_COLUMNS_PER_BUCKET = 5
-# As measured on features of NestFuse, where it makes the shares of two modalities most like the exact ones.
-_SHARE_OF_REST = 0.8
-_SEED = 2020
-# Keeps a sketch of few directions invertible.
-_RIDGE = 1e-10
 
 
 def nuclear_norm(matrices: Tensor, offset: float = 0.0) -> Tensor:
@@ -67,69 +53,13 @@ def nuclear_norm_of_gram(gram: Tensor) -> Tensor:
 def estimated_nuclear_norm(matrices: Tensor, offset: float = 0.0) -> Tensor:
     """About :func:`nuclear_norm`, in a fraction of the time and without a gradient for large matrices.
 
-    Shares of two modalities made of estimates were within 0.01 of exact ones on average over five real pairs, single
-    channels up to 0.12 off; equal input gives equal output.
+    Shares of two modalities made of estimates were within 0.01 of exact ones in every channel of the pairs looked at,
+    and within 0.0015 on average; equal input gives equal output. On a GPU it is :func:`nuclear_norm`.
     """
-    if matrices.is_cuda or not sketch_pays(min(matrices.shape[-2:])):
+    if matrices.is_cuda or not estimate_pays(min(matrices.shape[-2:])) or not matrices.numel():
         return nuclear_norm(matrices, offset)
-    return _on_threads(matrices.detach().cpu(), lambda part: _estimates(part, offset)).to(matrices.device)
-
-
-def sketch_pays(side: int) -> bool:
-    """Whether the norm of a matrix with a shorter side of ``side`` is estimated; of smaller ones it is exact."""
-    return side > _EXACT_SIDE
-
-
-class NuclearSketch:
-    """What is remembered of a matrix (H, W), H >= W, to estimate its nuclear norm; its rows may come in parts.
-
-    Args:
-        columns: W.
-    """
-
-    def __init__(self, columns: int) -> None:
-        self._buckets = min(max(columns // _COLUMNS_PER_BUCKET, _FEWEST_BUCKETS), columns)
-        self._turns = -(-columns // self._buckets)
-        self._signs = np.random.default_rng(_SEED).choice(np.array([-1, 1], np.float32), columns)
-        self._columns = columns
-        self._mixed = np.zeros((self._buckets, columns), np.float32)
-        self._sketch = np.zeros((self._buckets, self._buckets))
-        self._squares = 0.0
-
-    def add(self, rows: NDArray[np.float32]) -> None:
-        """Look at some rows (h, W)."""
-        signed = rows * self._signs
-        drawn = signed[:, : self._buckets].copy()
-        for turn in range(1, self._turns):
-            part = signed[:, turn * self._buckets : (turn + 1) * self._buckets]
-            drawn[:, : part.shape[1]] += part
-        self._mixed += drawn.T @ rows
-        wide = drawn.astype(np.float64)
-        self._sketch += wide.T @ wide
-        self._squares += float(np.vdot(rows, rows))
-
-    def norm(self) -> float:
-        """The estimate for the rows added so far."""
-        scale = float(np.trace(self._sketch)) / self._buckets
-        if not scale > 0:
-            return 0.0
-        factor = np.linalg.cholesky(self._sketch + np.eye(self._buckets) * (scale * _RIDGE))
-        mixed = np.linalg.solve(factor, self._mixed.astype(np.float64))
-        squares = np.linalg.eigvalsh(mixed @ mixed.T).clip(0)
-        # The rest would add up to the most, for its squares, if all of it were equal.
-        rest = max(self._squares - float(squares.sum()), 0.0) * (self._columns - self._buckets)
-        return float(np.sqrt(squares).sum() + _SHARE_OF_REST * np.sqrt(rest))
-
-
-def _estimates(matrices: Tensor, offset: float) -> Matrix:
-    norms = []
-    for matrix in _planes(matrices):
-        plane = np.asarray(matrix, np.float32) + np.float32(offset)
-        plane = plane if plane.shape[0] >= plane.shape[1] else plane.T
-        sketch = NuclearSketch(plane.shape[1])
-        sketch.add(plane)
-        norms.append(sketch.norm())
-    return np.array(norms)
+    norms = estimate_nuclear_norms(matrices.detach().flatten(0, -3), offset)
+    return norms.reshape(matrices.shape[:-2])
 
 
 def _exact_norms(matrices: Tensor, offset: float) -> Matrix:
