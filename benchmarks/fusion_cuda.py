@@ -86,14 +86,13 @@ def measure(
         fused = [fuse_features(scale, strategy, pool and pool(scale, strategy.epsilon)) for scale in scales]
         return published.decode(fused)[-1]
 
-    method = NestFuseMethod(network, strategy, device, torch.float16, torch.float16)
     product = NestFuseGpuMethod(network, strategy, device)
     pictures = [thermal.to(device), visible.to(device)]
     images = torch.cat(pictures).to(torch.uint8)
-    recorded = capture(lambda: method.fuse(images))
+    recorded = capture(lambda: product.fuse(images))
     paths: dict[str, Callable[[], object]] = {
         "plain": lambda: plain(pictures),
-        "eager": lambda: method.fuse(images),
+        "eager": lambda: product.fuse(images),
         "graph": recorded.replay,
         "whole call": lambda: product.fuse_luma(*arrays),
     }

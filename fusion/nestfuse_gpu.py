@@ -1,33 +1,81 @@
-"""NestFuse on a GPU: half precision, and one CUDA graph for pictures of a size."""
+"""NestFuse on a GPU: half precision, few passes over memory, and one CUDA graph for pictures of a size.
+
+A GPU multiplies faster than it reads and writes features. So a convolution is one operation together with its bias and
+its ReLU, and coarse features are doubled on the way into the mirrored cells that a convolution reads, where a CPU is
+better off convolving them at their own size (:mod:`fusion.nestfuse_inference`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
-from fusion.attention import AttentionStrategy
+from fusion.attention import AttentionStrategy, fuse_rectified
 from fusion.cuda_graphs import CapturedPictureFunction
-from fusion.nestfuse import MINIMUM_SIZE_PX, NestFuse
-from fusion.nestfuse_inference import NestFuseMethod
+from fusion.nestfuse import MINIMUM_SIZE_PX, NestFuse, Unit
+from fusion.nestfuse_inference import mirrored_cat
+
+
+@dataclass(frozen=True, slots=True)
+class _Convolution:
+    """Convolution with bias and ReLU; of cells with their border where the kernel has one."""
+
+    kernel: Tensor
+    bias: Tensor
+
+    def __call__(self, cells: Tensor) -> Tensor:
+        if cells.is_cuda:
+            convolved: Tensor = torch.cudnn_convolution_relu(cells, self.kernel, self.bias, (1, 1), (0, 0), (1, 1), 1)
+            return convolved
+        return functional.conv2d(cells, self.kernel, self.bias).relu_()
 
 
 class NestFuseGpuMethod:
-    """A :class:`fusion.nestfuse_strips.ScaleMethod` in float16 on a CUDA device."""
+    """A :class:`fusion.nestfuse_strips.ScaleMethod` for a CUDA device.
+
+    Args:
+        network: as trained.
+        strategy: how the features are fused.
+        device: where it runs; on a CPU, for tests, without graphs.
+        dtype: of the convolutions; the attention is computed in float32 always.
+    """
 
     minimum_size_px = MINIMUM_SIZE_PX
 
-    def __init__(self, network: NestFuse, strategy: AttentionStrategy, device: torch.device) -> None:
-        self._method = NestFuseMethod(network, strategy, device, torch.float16, torch.float16)
-        self._captured = CapturedPictureFunction(self._method.fuse, device)
+    def __init__(
+        self,
+        network: NestFuse,
+        strategy: AttentionStrategy,
+        device: torch.device,
+        dtype: torch.dtype = torch.float16,
+    ) -> None:
+        def prepared(unit: Unit) -> _Convolution:
+            kernel, bias = (each.to(device, dtype) for each in unit.weights())
+            return _Convolution(kernel.contiguous(memory_format=torch.channels_last), bias)
+
+        network = network.eval()
+        self._strategy = strategy
+        self._device = device
+        self._dtype = dtype
+        self._stem = prepared(network.conv0)
+        self._encoder = [tuple(map(prepared, block.units)) for block in network.encoder_blocks]
+        self._decoder = {
+            name: tuple(map(prepared, block.units)) for name, (block, _) in network.decoder_blocks().items()
+        }
+        # In float32, for half precision has steps of an eighth of a grey level in the bright half.
+        self._output = [each.to(device) for each in network.last_output.weights()]
+        self._captured = CapturedPictureFunction(self.fuse, device)
 
     @property
     def strategy(self) -> AttentionStrategy:
         """How the features are fused."""
-        return self._method.strategy
+        return self._strategy
 
     @property
     def captured(self) -> int:
@@ -38,10 +86,32 @@ class NestFuseGpuMethod:
         """Fuse ``visible`` and ``thermal`` (H, W) into (H, W)."""
         return self._captured(thermal, visible)
 
+    @torch.inference_mode()
+    def fuse(self, images: Tensor) -> Tensor:
+        """Fuse the K pictures (K, 1, H, W) in 0..255 into one (1, 1, H, W) float32."""
+        return self.decode([fuse_rectified(scale, self._strategy) for scale in self.encode(images)])
+
     def encode(self, images: Tensor, scales: int = 4) -> list[Tensor]:
-        """As :meth:`fusion.nestfuse_inference.NestFuseMethod.encode`."""
-        return self._method.encode(images, scales)
+        """Features of the finest ``scales`` of pictures (K, 1, H, W) in 0..255."""
+        pictures = images.to(self._device).to(self._dtype, memory_format=torch.channels_last)
+        encoded: list[Tensor] = []
+        for first, second in self._encoder[:scales]:
+            below = functional.max_pool2d(encoded[-1], 2) if encoded else self._stem(pictures)
+            encoded.append(second(first(mirrored_cat([below]))))
+        return encoded
 
     def decode(self, features: Sequence[Tensor]) -> Tensor:
-        """As :meth:`fusion.nestfuse_inference.NestFuseMethod.decode`."""
-        return self._method.decode(features)
+        """Picture (1, 1, H, W) float32 of the fused features of four scales."""
+        f1, f2, f3, f4 = (scale.to(self._dtype) for scale in features)
+        x31 = self._block("DB3_1", [f3], f4)
+        x21 = self._block("DB2_1", [f2], f3)
+        x22 = self._block("DB2_2", [f2, x21], x31)
+        x11 = self._block("DB1_1", [f1], f2)
+        x12 = self._block("DB1_2", [f1, x11], x21)
+        x13 = self._block("DB1_3", [f1, x11, x12], x22)
+        kernel, bias = self._output
+        return functional.conv2d(x13.float(), kernel, bias).relu_()
+
+    def _block(self, name: str, fine: Sequence[Tensor], coarse: Tensor) -> Tensor:
+        first, second = self._decoder[name]
+        return second(first(mirrored_cat(fine, doubled=coarse)))

@@ -59,15 +59,7 @@ class NestFuseMethod:
     """Fuses grey pictures with a trained network; both modalities pass the encoder as one batch.
 
     With ``bfloat16`` the decoder rounds features to eight bits: about twice as fast on processors that compute in it.
-    The encoder stays in float32 then, since the attention would turn such rounding into choices; float16, which rounds
-    to eleven bits, does for it too. The attention itself is computed in float32 always.
-
-    Args:
-        network: as trained.
-        strategy: how the features are fused.
-        device: where it runs.
-        dtype: of the decoder.
-        encoder_dtype: of the encoder.
+    The encoder and the attention stay in float32, since the attention would turn rounding into choices.
     """
 
     minimum_size_px = MINIMUM_SIZE_PX
@@ -78,13 +70,11 @@ class NestFuseMethod:
         strategy: AttentionStrategy,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
-        encoder_dtype: torch.dtype = torch.float32,
     ) -> None:
         network = network.eval()
         self._strategy = strategy
         self._device = device
         self._dtype = dtype
-        self._encoder_dtype = encoder_dtype
         first, *others = (block.units for block in network.encoder_blocks)
         self._encoder = [[self._prepared(unit) for unit in units] for units in ((network.conv0, *first), *others)]
         self._decoder = {
@@ -114,7 +104,7 @@ class NestFuseMethod:
 
         As :meth:`fusion.nestfuse.NestFuse.encode`, which gives all four.
         """
-        features = images.to(self._device).to(self._encoder_dtype, memory_format=torch.channels_last)
+        features = images.to(self._device).to(torch.float32, memory_format=torch.channels_last)
         encoded: list[Tensor] = []
         for units in self._encoder[:scales]:
             if encoded:
@@ -141,7 +131,7 @@ class NestFuseMethod:
 
     def _prepared(self, unit: Unit) -> tuple[Tensor, Tensor]:
         weight, bias = unit.weights()
-        return _kernel(weight, self._device, self._encoder_dtype), bias.to(self._device, self._encoder_dtype)
+        return _kernel(weight, self._device, torch.float32), bias.to(self._device, torch.float32)
 
 
 def split_block(block: Block, channels: int, device: torch.device, dtype: torch.dtype) -> NestBlock:
@@ -171,12 +161,17 @@ def phase_kernels(kernel: Tensor) -> Tensor:
     return torch.cat(folded)
 
 
-def mirrored_cat(parts: Sequence[Tensor]) -> Tensor:
-    """Channels of all parts (B, c, H, W) side by side, with one mirrored pixel around: (B, sum c, H + 2, W + 2)."""
+def mirrored_cat(parts: Sequence[Tensor], doubled: Tensor | None = None) -> Tensor:
+    """Channels of all parts (B, c, H, W) side by side, with one mirrored pixel around: (B, sum c, H + 2, W + 2).
+
+    After them come those of ``doubled`` (B, c, H // 2, W // 2) at twice their size, as of
+    :func:`fusion.nestfuse.upsample_to`.
+    """
     first = parts[0]
     batch, _, height, width = first.shape
+    every = parts if doubled is None else [*parts, doubled]
     result = torch.empty(
-        (batch, sum(part.shape[1] for part in parts), height + 2, width + 2),
+        (batch, sum(part.shape[1] for part in every), height + 2, width + 2),
         dtype=first.dtype,
         device=first.device,
         memory_format=torch.channels_last,
@@ -185,6 +180,12 @@ def mirrored_cat(parts: Sequence[Tensor]) -> Tensor:
     for part in parts:
         result[:, start : start + part.shape[1], 1:-1, 1:-1] = part
         start += part.shape[1]
+    if doubled is not None:
+        edged = functional.pad(doubled, (0, width % 2, 0, height % 2), mode="replicate")
+        for row in (0, 1):
+            for column in (0, 1):
+                places = result[:, start:, 1 + row : -1 : 2, 1 + column : -1 : 2]
+                places[:] = edged[:, :, : places.shape[2], : places.shape[3]]
     result[:, :, 0, 1:-1] = result[:, :, 2, 1:-1]
     result[:, :, -1, 1:-1] = result[:, :, -3, 1:-1]
     result[:, :, :, 0] = result[:, :, :, 2]

@@ -39,18 +39,19 @@ def polar_nuclear_norm(matrices: Tensor, offset: float = 0.0, product_dtype: tor
 
     No gradient. Products are computed in ``product_dtype``, which rounds to eleven bits by default.
     """
-    wide = matrices.detach().float() + offset
-    wide = wide if wide.shape[-2] <= wide.shape[-1] else wide.mT
-    norm = torch.linalg.matrix_norm(wide)[..., None, None].clamp_min(_SMALLEST_NORM)
-    unit = (wide / (norm * _ROOM)).to(product_dtype)
+    sides = matrices.shape[-2:]
+    # In rows, one matrix after the other: of channels-last features every product would make a copy first.
+    wide = matrices.detach().reshape(-1, *sides).to(torch.float32, memory_format=torch.contiguous_format) + offset
+    wide = wide if sides[0] <= sides[1] else wide.mT.contiguous()
+    norm = torch.linalg.vector_norm(wide, dim=(1, 2), keepdim=True).clamp_min(_SMALLEST_NORM) * _ROOM
+    unit = (wide / norm).to(product_dtype)
     factor = unit
     for number, step in enumerate(_STEPS):
         room = 1.0 if number == len(_STEPS) - 1 else _ROOM
         a, b, c = (value / room**power for value, power in zip(step, (1, 3, 5), strict=True))
-        square = factor @ factor.mT
-        factor = a * factor + (b * square + c * (square @ square)) @ factor
-    inner = (factor @ unit.mT).float()
-    square = (factor @ factor.mT).float()
-    total = 1.5 * inner.diagonal(dim1=-2, dim2=-1).sum(-1) - 0.5 * (square * inner.mT).sum((-2, -1))
-    norms: Tensor = total * norm[..., 0, 0] * _ROOM
+        square = torch.bmm(factor, factor.mT)
+        factor = torch.baddbmm(factor, torch.baddbmm(square, square, square, beta=b, alpha=c), factor, beta=a)
+    inner, square = (torch.bmm(factor, other.mT).float() for other in (unit, factor))
+    total = 1.5 * inner.diagonal(dim1=1, dim2=2).sum(-1) - 0.5 * (square * inner.mT).sum((1, 2))
+    norms: Tensor = (total * norm[:, 0, 0]).reshape(matrices.shape[:-2])
     return norms

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from fusion.attention import NESTFUSE, PAPER
 from fusion.nestfuse import upsample_to
+from fusion.nestfuse_gpu import NestFuseGpuMethod
 from fusion.nestfuse_inference import NestFuseMethod, mirrored_cat, phase_kernels
 from tests.fusion.small_networks import small_nestfuse
 
@@ -71,3 +72,14 @@ def test_mirrored_cat_is_cat_and_reflection() -> None:
     parts = [torch.rand(2, 3, 5, 4), torch.rand(2, 2, 5, 4)]
     expected = functional.pad(torch.cat(parts, 1), (1, 1, 1, 1), mode="reflect")
     torch.testing.assert_close(mirrored_cat(parts), expected, rtol=0, atol=0)
+
+
+@settings(deadline=None, max_examples=12)
+@given(height=st.integers(16, 45), width=st.integers(16, 45), seed=st.integers(0, 99), deep=st.booleans())
+def test_the_form_for_gpus_is_equal_too(height: int, width: int, seed: int, deep: bool) -> None:
+    plain, pair = small_nestfuse(seed, deep_supervision=deep), pictures(height, width, seed)
+    for strategy in (NESTFUSE, PAPER.with_pooling("nuclear")):
+        with torch.no_grad():
+            expected = plain.fuse(pair, strategy)[-1]
+        got = NestFuseGpuMethod(plain, strategy, CPU, torch.float32).fuse(torch.cat(pair))
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-3)
