@@ -9,7 +9,7 @@ scales are merged before one shared tower instead of after three, and there is o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fusion.batch_norm import norm_line
+from fusion.cuda_graphs import Result, side_by_side
 from trackers.anchors import AnchorLayout, decode_anchors
 from trackers.networks.correlation import correlate_all
 from trackers.networks.interface import Features, Response, respond_in_stages
@@ -237,11 +238,18 @@ class LiteNetwork(nn.Module):
     def adjust_search(self, features: Sequence[Tensor]) -> Features:
         """Maps to correlate with the kernels: of each scale for classes, then for boxes."""
         search = [neck(level_features) for neck, level_features in zip(self.neck, features, strict=True)]
-        return (*self.classes.adjust(search), *self.boxes.adjust(search))
+        classes, boxes = _both(search[0], lambda: self.classes.adjust(search), lambda: self.boxes.adjust(search))
+        return (*classes, *boxes)
 
     def match(self, template: Sequence[Tensor], maps: Sequence[Tensor]) -> Features:
         """Depth-wise correlation of each map with its kernel."""
-        return correlate_all(template, maps)
+        count = len(LEVELS)
+        classes, boxes = _both(
+            maps[0],
+            lambda: correlate_all(template[:count], maps[:count]),
+            lambda: correlate_all(template[count:], maps[count:]),
+        )
+        return (*classes, *boxes)
 
     def answer(self, matches: Sequence[Tensor], modalities: int = 1) -> Response:
         """Scores and boxes from correlations (K B, C, H, W) of K modalities, which the gate weighs place by place."""
@@ -267,7 +275,7 @@ class LiteNetwork(nn.Module):
 
     def decide(self, class_map: Tensor, box_map: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits (B, 2, 25, 25) and box deltas (B, 4, 25, 25) from correlation features."""
-        return self.classes.decide(class_map), self.boxes.decide(box_map)
+        return _both(class_map, lambda: self.classes.decide(class_map), lambda: self.boxes.decide(box_map))
 
     def correlate(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Correlation features (B, C, 25, 25) for classes and for boxes."""
@@ -276,7 +284,12 @@ class LiteNetwork(nn.Module):
     def merge(self, matches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Correlation features (B, C, 25, 25) for classes and for boxes from the correlations of every scale."""
         count = len(LEVELS)
-        return self.classes.merge(matches[:count]), self.boxes.merge(matches[count:])
+        return _both(matches[0], lambda: self.classes.merge(matches[:count]), lambda: self.boxes.merge(matches[count:]))
+
+
+def _both(example: Tensor, classes: Callable[[], Result], boxes: Callable[[], Result]) -> tuple[Result, Result]:
+    """What both branches make, side by side where ``example`` and all else is on a GPU."""
+    return side_by_side(classes, boxes) if example.is_cuda else (classes(), boxes())
 
 
 def doubled(coarse: Tensor) -> Tensor:
