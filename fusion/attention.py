@@ -152,10 +152,10 @@ def spatial_weights(features: Sequence[Tensor] | Tensor, strategy: AttentionStra
             norms = [feature.to(precision).abs().sum(1, keepdim=True) for feature in features]
             weights = _ratio(torch.stack(norms), strategy.epsilon)
         case "softmax":
-            means = [feature.mean(1, keepdim=True, dtype=precision) for feature in features]
+            means = [channel_sum(feature) / feature.shape[1] for feature in features]
             weights = _softmax(torch.stack(means), strategy.epsilon)
         case "softmax_sum":
-            sums = [feature.sum(1, keepdim=True, dtype=precision) for feature in features]
+            sums = [channel_sum(feature) for feature in features]
             weights = _softmax(torch.stack(sums), strategy.epsilon)
         case "none":
             raise ValueError("this strategy has no spatial part")
@@ -200,13 +200,43 @@ def pool_channels(feature: Tensor, pooling: PoolingKind, epsilon: float = 0.0) -
     precision = _statistics_dtype(feature)
     match pooling:
         case "avg":
-            return feature.mean((2, 3), keepdim=True, dtype=precision)
+            return place_sum(feature) / (feature.shape[2] * feature.shape[3])
         case "max":
             return feature.amax((2, 3), keepdim=True).to(precision)
         case "nuclear":
             return nuclear_norm(feature, epsilon)[..., None, None].to(precision)
         case "nuclear-fast":
             return estimated_nuclear_norm(feature, epsilon)[..., None, None].to(precision)
+
+
+def channel_sum(feature: Tensor) -> Tensor:
+    """Sum over the channels of features (B, C, H, W): (B, 1, H, W) in float32 (float64 stays)."""
+    cells = _half_cells(feature)
+    if cells is None:
+        return feature.sum(1, keepdim=True, dtype=_statistics_dtype(feature))
+    batch, _, height, width = feature.shape
+    ones = cells.new_ones((batch, feature.shape[1], 1))
+    return torch.bmm(cells, ones, out_dtype=torch.float32).view(batch, 1, height, width)
+
+
+def place_sum(feature: Tensor) -> Tensor:
+    """Sum over the places of features (B, C, H, W): (B, C, 1, 1) in float32 (float64 stays)."""
+    cells = _half_cells(feature)
+    if cells is None:
+        return feature.sum((2, 3), keepdim=True, dtype=_statistics_dtype(feature))
+    ones = cells.new_ones((len(cells), 1, cells.shape[1]))
+    return torch.bmm(ones, cells, out_dtype=torch.float32).view(*feature.shape[:2], 1, 1)
+
+
+def _half_cells(feature: Tensor) -> Tensor | None:
+    """Features in half precision and channels-last on a GPU as (B, H W, C); None for others.
+
+    Their sums are matrix products with ones, which add in float32 and take a fraction of a reduction's time there.
+    """
+    is_half = feature.is_cuda and feature.dtype in (torch.float16, torch.bfloat16)
+    if not is_half or not feature.is_contiguous(memory_format=torch.channels_last) or feature.requires_grad:
+        return None
+    return feature.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def _channel_weights(features: tuple[Tensor, ...], strategy: AttentionStrategy, pooled: Tensor | None) -> Tensor:

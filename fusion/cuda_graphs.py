@@ -7,7 +7,7 @@ do it. What is recorded reads and writes the same memory in every replay.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -61,22 +61,28 @@ def capture(run: Callable[[], Result]) -> Capture[Result]:
     return Capture(graph, result)
 
 
-def side_by_side(one: Callable[[], Result], other: Callable[[], Result]) -> tuple[Result, Result]:
-    """The results of two functions that do not need each other, recorded in branches where a graph is captured.
+def side_by_side(works: Sequence[Callable[[], Result]]) -> list[Result]:
+    """The results of functions that do not need each other, recorded in branches where a graph is captured.
 
     Small operations leave most of a GPU idle, so the branches take little more time than one of them. Call it for work
     on a CUDA device; where nothing is captured, one comes after the other.
     """
     if not torch.cuda.is_current_stream_capturing():
-        return one(), other()
-    here, beside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    beside.wait_stream(here)
-    # First what happens beside: what it gives back of its memory is not given to it again before both have met.
-    with torch.cuda.stream(beside):
-        second = other()
-    first = one()
-    here.wait_stream(beside)
-    return first, second
+        return [work() for work in works]
+    here = torch.cuda.current_stream()
+    first, *others = works
+    beside: list[tuple[torch.cuda.Stream, Result]] = []
+    # First what happens beside: what it gives back of its memory is not given to it again before all have met.
+    for work in others:
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(here)
+        with torch.cuda.stream(stream):
+            beside.append((stream, work()))
+    results = [first()]
+    for stream, result in beside:
+        here.wait_stream(stream)
+        results.append(result)
+    return results
 
 
 class _Size:

@@ -178,19 +178,42 @@ def mirrored_cat(parts: Sequence[Tensor], doubled: Tensor | None = None) -> Tens
     )
     start = 0
     for part in parts:
-        result[:, start : start + part.shape[1], 1:-1, 1:-1] = part
+        copy_cells(part, result[:, start : start + part.shape[1], 1:-1, 1:-1])
         start += part.shape[1]
     if doubled is not None:
-        edged = functional.pad(doubled, (0, width % 2, 0, height % 2), mode="replicate")
+        odd = height % 2 or width % 2
+        edged = functional.pad(doubled, (0, width % 2, 0, height % 2), mode="replicate") if odd else doubled
         for row in (0, 1):
             for column in (0, 1):
                 places = result[:, start:, 1 + row : -1 : 2, 1 + column : -1 : 2]
-                places[:] = edged[:, :, : places.shape[2], : places.shape[3]]
+                copy_cells(edged[:, :, : places.shape[2], : places.shape[3]], places)
     result[:, :, 0, 1:-1] = result[:, :, 2, 1:-1]
     result[:, :, -1, 1:-1] = result[:, :, -3, 1:-1]
     result[:, :, :, 0] = result[:, :, :, 2]
     result[:, :, :, -1] = result[:, :, :, -3]
     return result
+
+
+def copy_cells(source: Tensor, target: Tensor) -> None:
+    """Copy features (B, c, H, W) to another place; on a GPU a cell's channels 16 or 8 bytes at a time where they can.
+
+    A GPU's copy between strided places moves an element at a time, and in half precision eight fit into what it could.
+    """
+    if source.is_cuda:
+        for dtype in (torch.complex128, torch.complex64):
+            if all(_fits(each, dtype) for each in (source, target)):
+                wide, place = (each.permute(0, 2, 3, 1).view(dtype) for each in (source, target))
+                place.copy_(wide)
+                return
+    target.copy_(source)
+
+
+def _fits(features: Tensor, dtype: torch.dtype) -> bool:
+    """Whether the channels of a cell lie together, in whole elements of ``dtype`` from an address that has such."""
+    share = dtype.itemsize // features.element_size()
+    steps = [features.stride(dimension) for dimension in (0, 2, 3)]
+    counts = (features.shape[1], features.storage_offset(), *steps)
+    return features.stride(1) == 1 and all(count % share == 0 for count in counts)
 
 
 def _kernel(weight: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

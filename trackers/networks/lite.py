@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fusion.batch_norm import norm_line
-from fusion.cuda_graphs import Result, side_by_side
+from fusion.cuda_graphs import side_by_side
 from trackers.anchors import AnchorLayout, decode_anchors
-from trackers.networks.correlation import correlate_all
+from trackers.networks.correlation import depthwise_correlation
 from trackers.networks.interface import Features, Response, respond_in_stages
 from trackers.networks.mobilenetv3 import NanoBackbone
 from trackers.networks.neck import center_crop
@@ -129,10 +129,6 @@ class LiteBranch(nn.Module):
             return kernels
         return tuple(kernel * scale for kernel, scale in zip(kernels, self.kernel_scale, strict=True))
 
-    def adjust(self, search: Sequence[Tensor]) -> Features:
-        """Maps to correlate with the kernels, from the neck's search features of each scale."""
-        return tuple(unit(features) for unit, features in zip(self.search, search, strict=True))
-
     def merge(self, correlations: Sequence[Tensor]) -> Tensor:
         """Correlation features (B, C, 25, 25), the scales' correlations merged by their learned weights."""
         if self.merge_bias is not None:
@@ -237,19 +233,15 @@ class LiteNetwork(nn.Module):
 
     def adjust_search(self, features: Sequence[Tensor]) -> Features:
         """Maps to correlate with the kernels: of each scale for classes, then for boxes."""
-        search = [neck(level_features) for neck, level_features in zip(self.neck, features, strict=True)]
-        classes, boxes = _both(search[0], lambda: self.classes.adjust(search), lambda: self.boxes.adjust(search))
-        return (*classes, *boxes)
+        necks = zip(self.neck, features, strict=True)
+        search = _each(features[0], [partial(neck, level_features) for neck, level_features in necks])
+        units = (*zip(self.classes.search, search, strict=True), *zip(self.boxes.search, search, strict=True))
+        return tuple(_each(features[0], [partial(unit, level_features) for unit, level_features in units]))
 
     def match(self, template: Sequence[Tensor], maps: Sequence[Tensor]) -> Features:
         """Depth-wise correlation of each map with its kernel."""
-        count = len(LEVELS)
-        classes, boxes = _both(
-            maps[0],
-            lambda: correlate_all(template[:count], maps[:count]),
-            lambda: correlate_all(template[count:], maps[count:]),
-        )
-        return (*classes, *boxes)
+        pairs = zip(maps, template, strict=True)
+        return tuple(_each(maps[0], [partial(depthwise_correlation, each, kernel) for each, kernel in pairs]))
 
     def answer(self, matches: Sequence[Tensor], modalities: int = 1) -> Response:
         """Scores and boxes from correlations (K B, C, H, W) of K modalities, which the gate weighs place by place."""
@@ -275,7 +267,9 @@ class LiteNetwork(nn.Module):
 
     def decide(self, class_map: Tensor, box_map: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits (B, 2, 25, 25) and box deltas (B, 4, 25, 25) from correlation features."""
-        return _both(class_map, lambda: self.classes.decide(class_map), lambda: self.boxes.decide(box_map))
+        decisions = (partial(self.classes.decide, class_map), partial(self.boxes.decide, box_map))
+        logits, deltas = _each(class_map, decisions)
+        return logits, deltas
 
     def correlate(self, template: Sequence[Tensor], features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Correlation features (B, C, 25, 25) for classes and for boxes."""
@@ -284,12 +278,14 @@ class LiteNetwork(nn.Module):
     def merge(self, matches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Correlation features (B, C, 25, 25) for classes and for boxes from the correlations of every scale."""
         count = len(LEVELS)
-        return _both(matches[0], lambda: self.classes.merge(matches[:count]), lambda: self.boxes.merge(matches[count:]))
+        parts = (partial(self.classes.merge, matches[:count]), partial(self.boxes.merge, matches[count:]))
+        classes, boxes = _each(matches[0], parts)
+        return classes, boxes
 
 
-def _both(example: Tensor, classes: Callable[[], Result], boxes: Callable[[], Result]) -> tuple[Result, Result]:
-    """What both branches make, side by side where ``example`` and all else is on a GPU."""
-    return side_by_side(classes, boxes) if example.is_cuda else (classes(), boxes())
+def _each(example: Tensor, works: Sequence[Callable[[], Tensor]]) -> list[Tensor]:
+    """What all functions make, side by side where ``example`` and all else is on a GPU."""
+    return side_by_side(works) if example.is_cuda else [work() for work in works]
 
 
 def doubled(coarse: Tensor) -> Tensor:
