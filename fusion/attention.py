@@ -224,8 +224,10 @@ def place_sum(feature: Tensor) -> Tensor:
     cells = _half_cells(feature)
     if cells is None:
         return feature.sum((2, 3), keepdim=True, dtype=_statistics_dtype(feature))
-    ones = cells.new_ones((len(cells), 1, cells.shape[1]))
-    return torch.bmm(ones, cells, out_dtype=torch.float32).view(*feature.shape[:2], 1, 1)
+    batch, channels, height, width = feature.shape
+    rows = cells.reshape(batch * height, width, channels)
+    sums = torch.bmm(rows.new_ones((len(rows), 1, width)), rows, out_dtype=torch.float32)
+    return sums.view(batch, height, channels).sum(1)[:, :, None, None]
 
 
 def _half_cells(feature: Tensor) -> Tensor | None:
