@@ -150,7 +150,8 @@ class LiteBranch(nn.Module):
         total = coarse[0] + bias
         for correlation in coarse[1:]:
             total = total + correlation
-        return functional.relu(fine + doubled(total))
+        # In place: these maps are the largest of the head, and new memory costs more than the sum.
+        return doubled(total).add_(fine).relu_()
 
     def decide(self, correlation: Tensor) -> Tensor:
         """Raw output (B, outputs, 25, 25) from correlation features."""
