@@ -7,7 +7,7 @@ both, and a thread that waits for the next one keeps a core busy. Divided by cro
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 from typing import TypeVar
 
@@ -27,17 +27,22 @@ class Lanes:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="lane", initializer=compute_alone)
+        # Apart, so that work in the first lane never waits for a place that it holds itself.
+        self._first = ThreadPoolExecutor(1, thread_name_prefix="lane", initializer=compute_alone)
+        self._others = ThreadPoolExecutor(max(1, count - 1), thread_name_prefix="lane", initializer=compute_alone)
 
     def run(self, function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
         """What ``function`` gives for each of at most ``count`` parts; the first is done in the caller's thread."""
-        others = [self._pool.submit(function, part) for part in parts[1:]]
-        first = function(parts[0])
+        others = [self._others.submit(function, part) for part in parts[1:]]
+        try:
+            first = function(parts[0])
+        finally:
+            wait(others)
         return [first, *(other.result() for other in others)]
 
     def alone(self, function: Callable[[], Result]) -> Result:
-        """What ``function`` gives in a lane; not to be called from a lane."""
-        return self._pool.submit(function).result()
+        """What ``function`` gives in the first lane; not to be called from there."""
+        return self._first.submit(function).result()
 
     def shares(self, count: int) -> list[slice]:
         """``count`` items in as many parts of about one size as there are lanes for."""

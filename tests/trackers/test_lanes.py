@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,17 @@ def test_results_come_in_order_and_a_failure_comes_out() -> None:
     assert lanes.run(meet, [1, 2, 3]) == [10, 20, 30]
     with pytest.raises(ZeroDivisionError):
         lanes.run(lambda part: 1 // part, [1, 0, 2])
+
+
+def test_several_callers_at_once_do_not_wait_for_each_other_for_ever() -> None:
+    lanes = Lanes(2)
+
+    def divided(number: int) -> list[int]:
+        return lanes.alone(lambda: lanes.run(lambda part: part + number, [0, 10]))
+
+    with ThreadPoolExecutor(4) as callers:
+        found = callers.map(divided, range(40), timeout=30)
+        assert list(found) == [[number, number + 10] for number in range(40)]
 
 
 @pytest.mark.usefixtures("two_threads")
