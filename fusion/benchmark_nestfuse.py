@@ -18,8 +18,8 @@ from fusion.checkpoints import read_state_dict
 from fusion.factory import graph_engine, load_nestfuse
 from fusion.fuser import EngineName
 from fusion.graph_engines import GraphEngine, missing_package
-from fusion.graph_method import NestFuseGraphMethod
 from fusion.nestfuse import MINIMUM_SIZE_PX, NestFuse
+from fusion.nestfuse_hybrid import nestfuse_in_engine
 from fusion.nestfuse_inference import NestFuseMethod
 from fusion.nestfuse_tiles import fastest_nestfuse
 from fusion.picture_fuser import LumaMethod, PictureFuser
@@ -136,7 +136,7 @@ def _lite(size_wh: tuple[int, int], repeats: int, engine: str) -> BenchmarkRow:
     method = (
         NestFuseMethod(quick, NESTFUSE, _CPU)
         if engine == "torch"
-        else NestFuseGraphMethod(quick, NESTFUSE, _ENGINES[engine])
+        else nestfuse_in_engine(quick, NESTFUSE, _ENGINES[engine])
     )
     fusers = [PictureFuser(each, SmoothRange()) for each in (PlainMethod(_network("nestfuse-lite")), method)]
     visible, thermal = _luma_pair(size_wh)
@@ -166,14 +166,19 @@ def _mean_difference(plain: Tensor, quick: Tensor) -> float:
     return float((plain - quick).abs().mean())
 
 
-def _in_engine(engine: str, target: float, allowed_difference: float) -> Measurement:
+def _in_engine(
+    name: str, engine: str, target: float, allowed_difference: float, strategy: AttentionStrategy = NESTFUSE
+) -> Measurement:
+    fast = strategy.pooling == "nuclear-fast"
     return lambda size_wh, repeats: _whole(
         size_wh,
         repeats,
-        f"nestfuse-{engine}",
-        lambda network: NestFuseGraphMethod(network, NESTFUSE, _ENGINES[engine]),
+        name,
+        lambda network: nestfuse_in_engine(network, strategy, _ENGINES[engine]),
         target,
+        reference=NESTFUSE.with_pooling("nuclear") if fast else NESTFUSE,
         allowed_difference=allowed_difference,
+        mean=fast,
     )
 
 
@@ -201,9 +206,9 @@ NESTFUSE_MEASUREMENTS: Mapping[str, Measurement] = MappingProxyType(
     {
         "nestfuse": _in_torch("nestfuse", 3.0, NESTFUSE, torch.float32),
         "nestfuse-bf16": _in_torch("nestfuse-bf16", 3.0, NESTFUSE, torch.bfloat16),
-        "nestfuse-onnx": _in_engine("onnx", 1.8, 0.01),
-        "nestfuse-openvino": _in_engine("openvino", 3.0, 0.01),
-        "nestfuse-openvino-bf16": _in_engine("openvino-bf16", 5.0, 1.0),
+        "nestfuse-onnx": _in_engine("nestfuse-onnx", "onnx", 1.8, 0.01),
+        "nestfuse-openvino": _in_engine("nestfuse-openvino", "openvino", 3.0, 0.01),
+        "nestfuse-openvino-bf16": _in_engine("nestfuse-openvino-bf16", "openvino-bf16", 5.0, 1.0),
         "nuclear-attention": lambda size_wh, repeats: _attention(
             size_wh, repeats, "nuclear-attention", _NUCLEAR, 2.5, 1e-4
         ),
@@ -211,7 +216,10 @@ NESTFUSE_MEASUREMENTS: Mapping[str, Measurement] = MappingProxyType(
             size_wh, repeats, "nuclear-fast-attention", _NUCLEAR_FAST, 10, 1e-2
         ),
         "nestfuse-nuclear": _in_torch("nestfuse-nuclear", 2.5, _NUCLEAR, torch.float32),
-        "nestfuse-nuclear-fast": _in_torch("nestfuse-nuclear-fast", 2.5, _NUCLEAR_FAST, torch.float32),
+        "nestfuse-nuclear-fast": _in_torch("nestfuse-nuclear-fast", 10, _NUCLEAR_FAST, torch.float32),
+        "nestfuse-nuclear-fast-openvino-bf16": _in_engine(
+            "nestfuse-nuclear-fast-openvino-bf16", "openvino-bf16", 10, 1.0, _NUCLEAR_FAST
+        ),
         "nestfuse-lite": lambda size_wh, repeats: _lite(size_wh, repeats, "torch"),
         "nestfuse-lite-onnx": lambda size_wh, repeats: _lite(size_wh, repeats, "onnx"),
         "nestfuse-lite-openvino": lambda size_wh, repeats: _lite(size_wh, repeats, "openvino"),

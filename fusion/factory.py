@@ -25,12 +25,13 @@ from fusion.didfuse import load_didfuse
 from fusion.errors import InputError
 from fusion.fuser import EngineName, Fuser, NightName, PoolingName, RangeName, SpatialName, method_in_mode
 from fusion.graph_engines import GraphEngine
-from fusion.graph_method import NestFuseGraphMethod, start_method
+from fusion.graph_method import start_method
 from fusion.graphs import FusionGraphs, nestfuse_graphs, picture_graphs, tensor_graphs
 from fusion.ifcnn import IfcnnRule, load_ifcnn
 from fusion.laplacian import LaplacianMethod
 from fusion.nestfuse import NestFuse, config_of_weights
 from fusion.nestfuse_gpu import NestFuseGpuMethod
+from fusion.nestfuse_hybrid import nestfuse_in_engine
 from fusion.nestfuse_strips import NestFuseStrips, ScaleMethod
 from fusion.nestfuse_tiles import fastest_nestfuse
 from fusion.night import build_night
@@ -102,7 +103,7 @@ def _nestfuse(name: str, origin: str) -> MethodRecipe:
         elif given.engine is None:
             method = fastest_nestfuse(network, given.strategy, given.device)
         else:
-            method = NestFuseGraphMethod(network, given.strategy, given.engine)
+            method = nestfuse_in_engine(network, given.strategy, given.engine)
         return NestFuseStrips(method, strip_px=given.strip_px_for(network.config.channels[0]))
 
     return MethodRecipe(

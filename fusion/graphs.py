@@ -8,7 +8,7 @@ computes what the networks compute, in a form that is fast without PyTorch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -32,12 +32,14 @@ class Graph:
         module: takes and returns tensors (B, C, H, W).
         inputs, outputs: their names.
         examples: tensors to trace it with.
+        input_sides: dimensions of the inputs that are height and width; of the outputs they are the last two.
     """
 
     module: nn.Module
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     examples: tuple[Tensor, ...]
+    input_sides: tuple[int, int] = (2, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,12 @@ def decoder_graph(network: NestFuse) -> Graph:
     return Graph(module=module, inputs=_SCALES, outputs=("fused",), examples=tuple(features))
 
 
+def channels_last(graph: Graph) -> Graph:
+    """The graph with inputs (B, H, W, C)."""
+    examples = tuple(example.permute(0, 2, 3, 1).contiguous() for example in graph.examples)
+    return replace(graph, module=ChannelsLastGraph(graph.module).eval(), examples=examples, input_sides=(1, 2))
+
+
 def _first_graph(module: nn.Module) -> Graph:
     return Graph(module=module.eval(), inputs=_PICTURES, outputs=_SCALES, examples=_blank_pictures())
 
@@ -108,7 +116,8 @@ def write_graph(graph: Graph) -> bytes:
     Raises:
         InputError: the package onnx is missing.
     """
-    free = {name: {2: f"{name}_height", 3: f"{name}_width"} for name in (*graph.inputs, *graph.outputs)}
+    sides = {**dict.fromkeys(graph.inputs, graph.input_sides), **dict.fromkeys(graph.outputs, (2, 3))}
+    free = {name: {rows: f"{name}_height", columns: f"{name}_width"} for name, (rows, columns) in sides.items()}
     return write_onnx(graph.module, graph.examples, graph.inputs, graph.outputs, free)
 
 
@@ -188,6 +197,19 @@ class DecoderGraph(nn.Module):
         x11 = bordered(block["DB1_1"]([b1], f2))
         x12 = bordered(block["DB1_2"]([b1, x11], x21))
         output: Tensor = self.output(block["DB1_3"]([b1, x11, x12], x22))
+        return output
+
+
+class ChannelsLastGraph(nn.Module):
+    """A graph whose inputs (B, C, H, W) come as (B, H, W, C)."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        """What the graph gives."""
+        output: Tensor = self.module(*(each.permute(0, 3, 1, 2) for each in maps))
         return output
 
 

@@ -1,0 +1,67 @@
+"""NestFuse with its decoder in an engine and what comes before in PyTorch."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from fusion.attention import NESTFUSE, PAPER, AttentionStrategy
+from fusion.factory import build_fuser
+from fusion.graph_engines import GraphEngine, GraphEngineName
+from fusion.nestfuse_hybrid import NestFuseHybrid
+from fusion.nestfuse_inference import NestFuseMethod
+from fusion.nestfuse_strips import NestFuseStrips
+from fusion.tile_convolution import has_laid_out_convolutions
+from tests.fusion.small_networks import small_nestfuse
+
+CPU = torch.device("cpu")
+PACKAGES: dict[GraphEngineName, str] = {"onnx": "onnxruntime", "openvino": "openvino"}
+
+pytestmark = [
+    pytest.mark.skipif(not has_laid_out_convolutions(), reason="this PyTorch computes without oneDNN"),
+    pytest.mark.skipif(importlib.util.find_spec("onnx") is None, reason="without onnx no graph can be made"),
+]
+
+
+def pair(height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    rows, columns = np.mgrid[:height, :width]
+    visible = (128 + 90 * np.sin(rows / 5) * np.cos(columns / 9)).astype(np.uint8)
+    return visible, ((rows * 7 + columns**2 // 40) % 256).astype(np.uint8)
+
+
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+@settings(deadline=None, max_examples=4)
+@given(
+    height=st.integers(16, 60),
+    width=st.integers(16, 60),
+    strategy=st.sampled_from([NESTFUSE, PAPER.with_pooling("max"), NESTFUSE.with_pooling("nuclear")]),
+)
+def test_in_float32_it_is_the_network(
+    engine: GraphEngineName, height: int, width: int, strategy: AttentionStrategy
+) -> None:
+    if importlib.util.find_spec(PACKAGES[engine]) is None:
+        pytest.skip(f"{PACKAGES[engine]} is not installed")
+    network, pictures = small_nestfuse(4), pair(height, width)
+    expected = NestFuseMethod(network, strategy, CPU).fuse_luma(*pictures)
+    method = NestFuseHybrid(network, strategy, GraphEngine(engine, CPU))
+    for method_or_strips in (method, NestFuseStrips(method, strip_px=1), method):
+        got = method_or_strips.fuse_luma(*pictures)
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=2e-3)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
+def test_half_the_bits_stay_within_a_grey_level() -> None:
+    visible, thermal = pair(70, 91)
+    exact, halved = (
+        build_fuser("nestfuse", range_name="fixed", engine=engine, gray=True)(visible, thermal).astype(int)
+        for engine in ("torch", "openvino-bf16")
+    )
+    assert exact.std() > 10
+    assert np.abs(exact - halved).max() <= 2
+    assert np.abs(exact - halved).mean() < 0.5
