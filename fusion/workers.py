@@ -6,9 +6,11 @@ the pieces leave the cache on the way.
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -72,3 +74,10 @@ def compute_alone() -> None:
     # The first look sets PyTorch's number of threads for this one; then OpenMP, for this one too, is held to one.
     torch.get_num_threads()
     threadpool_limits(1, user_api="openmp")
+    # MKL, which multiplies matrices, has a number of its own. And once two threads have had helpers, OpenMP lets those
+    # of both sleep after every operation, which doubles the time of small networks in the other one.
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    if library.exists():
+        limit = getattr(ctypes.CDLL(str(library)), "MKL_Set_Num_Threads_Local", None)
+        if limit is not None:
+            limit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -71,6 +72,12 @@ def test_operations_in_a_lane_are_alone_and_the_caller_keeps_its_threads() -> No
         pytest.skip("PyTorch has one thread here")
     assert Lanes(2).alone(torch.get_num_threads) == 1
     assert torch.get_num_threads() == 2
+    # MKL counts apart.
+    here, there = (
+        re.search(r"mkl_get_max_threads\(\) : (\d+)", each())
+        for each in (torch.__config__.parallel_info, lambda: Lanes(2).alone(torch.__config__.parallel_info))
+    )
+    assert here is None or (here[1], there and there[1]) == ("2", "1")
 
 
 @pytest.mark.usefixtures("two_threads")

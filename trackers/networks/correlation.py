@@ -16,7 +16,7 @@ def depthwise_correlation(search: Tensor, kernel: Tensor, padding: int = 0) -> T
     """
     if torch.onnx.is_in_onnx_export():
         return shifted_correlation(search, kernel, padding)
-    if search.device.type == "cpu" and not (search.requires_grad or kernel.requires_grad):
+    if search.device.type == "cpu" and not search.is_contiguous() and not search.requires_grad:
         return _correlation_channels_last(search, kernel, padding)
     batch, channels, height, width = search.shape
     size = kernel.shape[-1]
@@ -30,16 +30,15 @@ def depthwise_correlation(search: Tensor, kernel: Tensor, padding: int = 0) -> T
 
 
 def _correlation_channels_last(search: Tensor, kernel: Tensor, padding: int) -> Tensor:
-    # On a CPU all channels of one place are multiplied at once, which takes a third to a sixth of the time that
-    # channels of their own take; but for that the crops have to go one by one.
-    search, channels = search.contiguous(memory_format=torch.channels_last), search.shape[1]
-    kernels = kernel.contiguous().unsqueeze(2)
-    return torch.cat(
-        [
-            functional.conv2d(each, own, padding=padding, groups=channels)
-            for each, own in zip(search.chunk(len(search)), kernels, strict=True)
-        ]
+    # The channels of all crops side by side at each place: on a CPU a convolution that multiplies many channels of one
+    # place at once takes half the time of one that has a map for each, and its result is channels-last again.
+    batch, channels, height, width = search.shape
+    places = search.permute(2, 3, 0, 1).reshape(1, height, width, batch * channels).permute(0, 3, 1, 2)
+    size = kernel.shape[-1]
+    result = functional.conv2d(
+        places, kernel.reshape(batch * channels, 1, size, size), padding=padding, groups=batch * channels
     )
+    return result.reshape(batch, channels, *result.shape[2:])
 
 
 def correlate_all(kernels: Sequence[Tensor], maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
