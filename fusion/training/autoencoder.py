@@ -6,12 +6,10 @@ photographs, without fusion. The student learns from NestFuse besides.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,8 +19,9 @@ from fusion.errors import InputError
 from fusion.nestfuse import LITE, NestFuse, NestFuseConfig, Unit, config_of_weights, rescale_features
 from fusion.training.config import FuserTrainingConfig
 from fusion.training.distillation import LESSONS_NAME, Lessons
+from fusion.training.held_out import reconstruction_measures, split_held_out
 from fusion.training.images import GreyCrops, centre_crop, list_images, list_pairs, read_grey
-from fusion.training.losses import reconstruction_loss, structural_similarity
+from fusion.training.losses import reconstruction_loss
 from fusion.training.task import TaskReport
 from fusion.weight_store import find_weights
 
@@ -38,13 +37,10 @@ class AutoencoderTask:
     """
 
     def __init__(self, config: FuserTrainingConfig) -> None:
-        paths = list_images(config.images)
-        held_out = paths[::_HELD_OUT_EVERY] if len(paths) >= 2 * _HELD_OUT_EVERY else []
-        training = [path for path in paths if path not in set(held_out)]
         self._config = config
-        self._training, self._held_out = training, held_out
+        self._training, self._held_out = split_held_out(list_images(config.images), _HELD_OUT_EVERY)
         self._lessons = _lessons(config) if config.method == "nestfuse-lite" else None
-        self._crops = GreyCrops(training, crop_px=config.crop_px, batch_size=config.batch_size, seed=config.seed)
+        self._crops = GreyCrops(self._training, crop_px=config.crop_px, batch_size=config.batch_size, seed=config.seed)
         self._network = initial_network(config)
 
     @property
@@ -144,18 +140,11 @@ def _lessons(config: FuserTrainingConfig) -> Lessons:
 def _reconstruction_quality(
     module: NestFuse, paths: Sequence[Path], device: torch.device, size_px: int = 160
 ) -> dict[str, float]:
-    errors, similarities = [], []
+    reconstructed = []
     for path in paths[:: max(1, len(paths) // _HELD_OUT_PICTURES)][:_HELD_OUT_PICTURES]:
         crop = centre_crop(read_grey(path), size_px)
         if min(crop.shape) < 16:
             continue
         image = torch.from_numpy(crop)[None, None].float().to(device)
-        output = module(image)[-1]
-        errors.append(float((output - image).square().mean()))
-        similarities.append(float(structural_similarity(output, image, 255.0)))
-    mean_error = float(np.mean(errors))
-    return {
-        "mean squared error (grey levels)": mean_error,
-        "PSNR (dB)": 10 * math.log10(255**2 / max(mean_error, 1e-9)),
-        "SSIM": float(np.mean(similarities)),
-    }
+        reconstructed.append((module(image)[-1], image))
+    return reconstruction_measures(reconstructed, 255.0)

@@ -7,7 +7,6 @@ Algorithm Unrolling", IEEE TCSVT 2021. Fusion has no part in the training.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,8 +19,9 @@ from fusion.auif import Auif, Layer, blur, laplace
 from fusion.auif_inference import collapsed_kernels
 from fusion.didfuse import DidFuse
 from fusion.training.config import FuserTrainingConfig
+from fusion.training.held_out import reconstruction_measures, split_held_out
 from fusion.training.images import PairCrops, centre_crop, list_pairs, read_pair
-from fusion.training.losses import decomposition_losses, pair_difference, structural_similarity
+from fusion.training.losses import decomposition_losses, pair_difference
 from fusion.training.task import TaskReport
 
 _HELD_OUT_EVERY = 10
@@ -73,8 +73,7 @@ class DecompositionTask:
     def __init__(self, config: FuserTrainingConfig) -> None:
         pairs = list_pairs(config.images, config.method)
         self._config = config
-        self._held_out = pairs[::_HELD_OUT_EVERY] if len(pairs) >= 2 * _HELD_OUT_EVERY else []
-        self._training = [pair for pair in pairs if pair not in set(self._held_out)]
+        self._training, self._held_out = split_held_out(pairs, _HELD_OUT_EVERY)
         self._crops = PairCrops(self._training, crop_px=config.crop_px, batch_size=config.batch_size, seed=config.seed)
         self._module = initial_module(config)
 
@@ -130,20 +129,16 @@ picture, all on 0..1.""",
 
     @torch.no_grad()
     def _quality(self, device: torch.device, size_px: int = 160) -> dict[str, float]:
-        errors, similarities, near, apart = [], [], [], []
+        reconstructed, near, apart = [], [], []
         for pair in self._held_out or self._training:
             crop = centre_crop(read_pair(pair), size_px)
             pictures = torch.from_numpy(crop)[:, None].to(device, torch.float32) / 255
             output, background, detail = self._module(pictures)
-            errors.append(float((output - pictures).square().mean()))
-            similarities.append(float(structural_similarity(output, pictures, 1.0)))
+            reconstructed.append((output, pictures))
             near.append(float(pair_difference(background)))
             apart.append(float(pair_difference(detail)))
-        mean_error = float(np.mean(errors))
         return {
-            "mean squared error (grey levels)": mean_error * 255**2,
-            "PSNR (dB)": -10 * math.log10(max(mean_error, 1e-12)),
-            "SSIM": float(np.mean(similarities)),
+            **reconstruction_measures(reconstructed, 1.0),
             "mean squared difference of backgrounds": float(np.mean(near)),
             "mean squared difference of details": float(np.mean(apart)),
         }

@@ -18,6 +18,7 @@ from fusion.attention import NESTFUSE
 from fusion.nestfuse import NestFuse
 from fusion.nestfuse_inference import NestFuseMethod
 from fusion.training.images import crop_at_random, read_pair
+from fusion.whole_files import written_whole
 
 LESSONS_NAME = "lessons.pt"
 
@@ -50,9 +51,8 @@ class Lessons:
             images = torch.from_numpy(crop_at_random(pictures, crop_px, generator))[:, None]
             lessons.append(torch.cat([images.float(), method.fuse(images).cpu()])[:, 0])
         self._lessons = torch.stack(lessons)
-        partial = cache.with_suffix(".partial")
-        torch.save({"made_of": made_of, "lessons": self._lessons}, partial)
-        partial.replace(cache)
+        with written_whole(cache) as partial:
+            torch.save({"made_of": made_of, "lessons": self._lessons}, partial)
 
     def batch(self, step: int, size: int, rank: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """Thermal, visible and fused crops of ``step``, each (size, 1, crop, crop) in 0..255."""

@@ -26,9 +26,7 @@ def list_images(folders: Sequence[Path]) -> list[Path]:
         InputError: a folder does not exist, or there is no picture in any.
     """
     found: list[Path] = []
-    for folder in folders:
-        if not folder.is_dir():
-            raise InputError(f"--images {folder}: no such folder")
+    for folder in _existing(folders):
         found += sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
     if not found:
         raise InputError(f"--images {', '.join(map(str, folders))}: no pictures ({', '.join(sorted(_SUFFIXES))})")
@@ -46,9 +44,7 @@ def list_pairs(folders: Sequence[Path], learner: str) -> list[tuple[Path, Path]]
         InputError: a folder does not exist, or there is no pair in any.
     """
     pairs: list[tuple[Path, Path]] = []
-    for folder in folders:
-        if not folder.is_dir():
-            raise InputError(f"--images {folder}: no such folder")
+    for folder in _existing(folders):
         for thermal_folder in sorted({folder / "ir", *folder.rglob("ir")}):
             visible_folder = thermal_folder.with_name("vis")
             if not thermal_folder.is_dir() or not visible_folder.is_dir():
@@ -62,6 +58,13 @@ def list_pairs(folders: Sequence[Path], learner: str) -> list[tuple[Path, Path]]
             "give at least one folder with sub-folders ir/ and vis/ that hold files of the same names"
         )
     return pairs
+
+
+def _existing(folders: Sequence[Path]) -> Sequence[Path]:
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"--images {folder}: no such folder")
+    return folders
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ import torch
 from fusion.training.config import FuserTrainingConfig
 from fusion.training.state import LossRow
 from fusion.training.task import TaskReport
+from fusion.whole_files import written_whole
 
 
 def write_curve(rows: Sequence[LossRow], folder: Path) -> None:
@@ -80,6 +81,5 @@ def _plot(rows: Sequence[LossRow]) -> bytes:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_bytes(content)

@@ -13,6 +13,7 @@ from torch import nn
 
 from fusion.errors import InputError
 from fusion.training.config import FuserTrainingConfig
+from fusion.whole_files import written_whole
 
 STATE_NAME = "training.pt"
 
@@ -33,8 +34,6 @@ def save_training_state(
     config: FuserTrainingConfig, module: nn.Module, optimizer: torch.optim.Optimizer, rows: list[LossRow]
 ) -> None:
     """Write everything that continues the run after ``rows[-1].step`` to ``config.out``, in one step."""
-    path = config.out / STATE_NAME
-    partial = path.with_suffix(".partial")
     state = {
         "config": _identity(config),
         "module": module.state_dict(),
@@ -42,11 +41,10 @@ def save_training_state(
         "rows": [(row.step, dict(row.losses), row.seconds) for row in rows],
         "rng": torch.get_rng_state(),
     }
-    with partial.open("wb") as file:
+    with written_whole(config.out / STATE_NAME) as partial, partial.open("wb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def load_training_state(

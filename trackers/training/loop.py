@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 
 from fusion.checkpoints import load_strictly, read_state_dict, save_half
 from fusion.errors import InputError
+from fusion.whole_files import written_whole
 from trackers.networks.lite import LiteConfig, LiteNetwork
 from trackers.training.card import write_card, write_curves
 from trackers.training.sampling import PairSampler, SamplingConfig
@@ -243,17 +244,14 @@ def _save(
     step: int,
 ) -> None:
     config.out.mkdir(parents=True, exist_ok=True)
-    partial = config.out / (CHECKPOINT + ".partial")
-    torch.save(
-        {
-            "network": network.state_dict(),
-            "average": average.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "step": step,
-        },
-        partial,
-    )
-    partial.replace(config.out / CHECKPOINT)
+    state = {
+        "network": network.state_dict(),
+        "average": average.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+    }
+    with written_whole(config.out / CHECKPOINT) as partial:
+        torch.save(state, partial)
 
 
 History = list[tuple[int, float, float, float, float]]
@@ -272,12 +270,10 @@ def _read_history(path: Path, steps: int) -> History:
 
 
 def _write_history(path: Path, history: History) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="") as file:
+    with written_whole(path) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["step", "loss", "class_loss", "box_loss", "mean_iou"])
         writer.writerows((row[0], *(f"{value:.5f}" for value in row[1:])) for row in history)
-    partial.replace(path)
 
 
 def _as_report(

@@ -101,8 +101,5 @@ def _weigh(network: LiteNetwork, class_map: Tensor, box_map: Tensor, single: int
         return class_map, box_map
     class_pair = torch.stack([class_map[single : single + gated], class_map[single + gated :]])
     box_pair = torch.stack([box_map[single : single + gated], box_map[single + gated :]])
-    weights = network.gate(class_pair)
-    return (
-        torch.cat([class_map[:single], (weights * class_pair).sum(dim=0)]),
-        torch.cat([box_map[:single], (weights * box_pair).sum(dim=0)]),
-    )
+    _, classes, boxes = network.weigh(class_pair, box_pair)
+    return torch.cat([class_map[:single], classes]), torch.cat([box_map[:single], boxes])
