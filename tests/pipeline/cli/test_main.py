@@ -4,13 +4,18 @@ import argparse
 import errno
 import os
 import signal
+import subprocess
+import sys
 import threading
 import types
+from pathlib import Path
 
 import pytest
 
 from fusion.errors import InputError, RunError
 from pipeline.cli import main
+
+REPO = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -122,3 +127,23 @@ def test_help_names_every_installed_command(capsys: pytest.CaptureFixture[str]) 
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run([name, "--help"]) == 0
     assert f"rgbt-stream {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "30000"),
+        ({"GOMP_SPINCOUNT": "5"}, "5"),
+        ({"OMP_WAIT_POLICY": "PASSIVE"}, "None"),
+    ],
+)
+def test_idle_threads_sleep_soon_unless_the_environment_says_how(given: dict[str, str], expected: str) -> None:
+    kept = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    program = (
+        "import os, sys; from pipeline.cli.main import run; run(['--help']); "
+        "print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPO, env={**kept, **given}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == f"{expected} False"
