@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from fusion.errors import InputError
+from pipeline.machine import keep_memory_of_pictures
 from trackers.benchmark import PATHS, PlainPair, Rival, benchmark_trackers, format_timings
 from trackers.box import Box
 from trackers.factory import STRATEGIES, TRACKERS
@@ -66,6 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
+    keep_memory_of_pictures()  # as every run does
     try:
         rivals = {"cv2.TrackerNano": opencv_nano(*options.opencv_nano)} if options.opencv_nano else {}
     except InputError as error:

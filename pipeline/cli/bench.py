@@ -53,8 +53,10 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _bench_tracker(names: list[str], repeats: int, machine: dict[str, Any]) -> dict[str, Any]:
+    from pipeline.machine import keep_memory_of_pictures
     from trackers.benchmark import benchmark_trackers, format_timings
 
+    keep_memory_of_pictures()  # as every run does
     timings = benchmark_trackers(names, repeats=repeats)
     print(format_timings(timings))
     return {"machine": machine, "timings": [asdict(timing) for timing in timings]}
