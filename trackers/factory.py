@@ -9,8 +9,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 import yaml
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fusion.attention import FSRPN, NESTFUSE, PAPER
@@ -18,6 +20,7 @@ from fusion.checkpoints import load_strictly, read_state_dict
 from fusion.devices import resolve_device
 from fusion.errors import InputError
 from fusion.weight_store import WeightRecipe, require_weights
+from trackers.box import Box
 from trackers.graph_network import GraphNetwork
 from trackers.lanes import LaneFinder
 from trackers.networks.folding import folded
@@ -171,7 +174,7 @@ def build_tracker(
         gated = ", ".join(other for other, entry in _ENTRIES.items() if entry.gated)
         raise InputError(f"strategy gate: {name} has no learned gate; {gated} has")
     config = tracker_config(name, overrides)
-    return tracker_around(
+    tracker = tracker_around(
         load_network(name, weights),
         name,
         config,
@@ -182,6 +185,9 @@ def build_tracker(
         precision=precision,
         execution=execution,
     )
+    if chosen != "torch":
+        _make_ready(tracker)
+    return tracker
 
 
 def tracker_around(
@@ -223,6 +229,19 @@ def tracker_around(
             if graphs.lanes is not None:
                 tracker.finder = LaneFinder(tracker.finder, graphs.lanes)
             return tracker
+
+
+@dataclass(frozen=True, slots=True)
+class _TestCard:
+    visible_bgr: NDArray[np.uint8]
+    thermal: NDArray[np.uint8]
+
+
+def _make_ready(tracker: SiameseTracker) -> None:
+    """Let the engine start its graphs: that takes seconds with large networks, which a live run must not lose later."""
+    levels = np.add.outer(np.arange(240), np.arange(320)).astype(np.uint8)
+    card = _TestCard(np.stack((levels,) * 3, axis=2), levels)
+    tracker.update(tracker.init(card, Box(120, 90, 80, 60)), card)
 
 
 def load_network(name: str, weights: Path | None = None) -> nn.Module:

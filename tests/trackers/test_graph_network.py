@@ -136,6 +136,13 @@ def test_graphs_are_written_once_and_again_for_other_weights(lively: Any, cache:
     assert not list(cache.rglob("*.partial"))
 
 
+def test_a_tracker_is_ready_before_its_first_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    build_tracker("siamrpn-lite", engine="onnx")
+    stages = {path.name.removeprefix("siamrpn-lite-").rpartition("-")[0] for path in tmp_path.rglob("*.onnx")}
+    assert stages == {"extract-127", "encode", "extract-255", "adjust", "answer-2"}
+
+
 def test_a_cache_that_cannot_be_written_is_done_without(
     lively: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

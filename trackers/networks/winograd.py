@@ -75,10 +75,10 @@ class WinogradConvolution(nn.Module):
         cells = functional.pad(x.permute(2, 3, 0, 1).reshape(height * width, -1), (0, 0, 0, 1))
         patch_values = cells.index_select(0, torch.from_numpy(patches)).reshape(_PATCH**2, -1)
         spectrum = (_matrix("input") @ patch_values).reshape(_PATCH**2, -1, direct.in_channels)
-        kernel = (_matrix("kernel") @ direct.weight.flatten(2).permute(2, 0, 1).reshape(9, -1)).reshape(
-            _PATCH**2, direct.out_channels, direct.in_channels
+        kernel = (_matrix("kernel") @ direct.weight.flatten(2).permute(2, 1, 0).reshape(9, -1)).reshape(
+            _PATCH**2, direct.in_channels, direct.out_channels
         )
-        products = _products(spectrum, kernel.transpose(1, 2)).reshape(_PATCH**2, -1)
+        products = _products(spectrum, kernel).reshape(_PATCH**2, -1)
         tiles = (_matrix("output") @ products).reshape(patches.size // _PATCH**2 * _TILE**2, -1)
         values = tiles.index_select(0, torch.from_numpy(order)).reshape(rows, columns, -1, direct.out_channels)
         if direct.bias is not None:
