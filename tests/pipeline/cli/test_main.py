@@ -132,7 +132,7 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, "30000"),
+        ({}, "2000"),
         ({"GOMP_SPINCOUNT": "5"}, "5"),
         ({"OMP_WAIT_POLICY": "PASSIVE"}, "None"),
     ],
