@@ -9,6 +9,7 @@ once the whole picture is pooled, the features are made again of the middle, str
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ class NestFuseFront:
         ]
         self._workers = Workers()
         self._encoder_memory: list[EncoderMemory] = []
+        self._planes = torch.empty(0)
         self._turn = threading.Lock()
 
     @torch.inference_mode()
@@ -86,34 +88,37 @@ class NestFuseFront:
             torch.empty(count, height >> scale, width >> scale, self._channels[scale]) for scale in range(scales)
         ]
         with self._turn:
-            self._encode(images, scales, features)
+            list(self._encode(images, scales, features))
         return [each.permute(0, 3, 1, 2) for each in features]
 
     def _pool(self, images: Tensor) -> list[Tensor | None]:
         """Go through the encoder; give what the attention pools of each scale, (K, 1, C, 1, 1)."""
         strategy = self.strategy
         if strategy.channel == "none" or strategy.pooling in ("avg", "max"):
-            return self._encode(images, SCALES, None)
-        # These look at whole channels, not at strips.
-        planes = [
-            torch.empty(len(images), channels, images.shape[2] >> scale, images.shape[3] >> scale)
-            for scale, channels in enumerate(self._channels)
+            return list(self._encode(images, SCALES, None))
+        # Nuclear norms look at whole channels, not at strips; one scale after the other has the same memory.
+        count, _, height, width = images.shape
+        sizes = [(count, each, height >> scale, width >> scale) for scale, each in enumerate(self._channels)]
+        values = max(math.prod(size) for size in sizes)
+        if self._planes.numel() < values:
+            self._planes = torch.empty(values)
+        planes = [self._planes[: math.prod(size)].view(size) for size in sizes]
+        scales = self._encode(images, SCALES, [each.permute(0, 2, 3, 1) for each in planes])
+        return [
+            pool_channels(each, strategy.pooling, strategy.epsilon)[:, None]
+            for each, _ in zip(planes, scales, strict=True)
         ]
-        self._encode(images, SCALES, [each.permute(0, 2, 3, 1) for each in planes])
-        return [pool_channels(each, strategy.pooling, strategy.epsilon)[:, None] for each in planes]
 
-    def _encode(self, images: Tensor, scales: int, features: list[Tensor] | None) -> list[Tensor | None]:
-        """Go through the encoder; give what the attention pools, (K, 1, C, 1, 1), or fill ``features`` (K, h, w, C)."""
+    def _encode(self, images: Tensor, scales: int, features: list[Tensor] | None) -> Iterator[Tensor | None]:
+        """Go through the scales; give what the attention pools, (K, 1, C, 1, 1), or fill ``features`` (K, h, w, C)."""
         count, _, height, width = images.shape
         memory = self._memory_to_encode(count, height, width)
         memory[0].bordered.copy_(functional.pad(images.float(), (1, 1, 1, 1), mode="reflect").permute(0, 2, 3, 1))
-        pooled: list[Tensor | None] = []
         for scale in range(scales):
             if scale:
                 _mirror_border(memory[scale].bordered)
             following = memory[scale + 1].bordered if scale + 1 < scales else None
-            pooled.append(self._encode_scale(scale, following, features[scale] if features else None))
-        return pooled
+            yield self._encode_scale(scale, following, features[scale] if features else None)
 
     def _encode_scale(self, scale: int, following: Tensor | None, features: Tensor | None) -> Tensor | None:
         block, memory = self._encoder[scale], self._encoder_memory[scale]

@@ -87,7 +87,7 @@ def test_rows_may_come_in_parts() -> None:
     estimate = NuclearEstimate(len(matrices), matrices.shape[2], CPU)
     for number in range(PASSES):
         for part in parts:
-            estimate.add(part if number < RANGE_PASSES else estimate.rest(part))
+            estimate.add(part if number < RANGE_PASSES else estimate.rest(part.clone()))
         estimate.finish_pass()
     torch.testing.assert_close(
         estimate.norms(), estimated_nuclear_norm(textures(220, 180)[0], OFFSET), rtol=0.01, atol=1e-4
