@@ -146,10 +146,9 @@ def spatial_weights(features: Sequence[Tensor] | Tensor, strategy: AttentionStra
     Arguments and errors as in :func:`fuse_features`; a strategy without spatial part is a ValueError.
     """
     features = _checked(features)
-    precision = _statistics_dtype(features[0])
     match strategy.spatial:
         case "l1":
-            norms = [feature.to(precision).abs().sum(1, keepdim=True) for feature in features]
+            norms = [channel_sum(feature.abs()) for feature in features]
             weights = _ratio(torch.stack(norms), strategy.epsilon)
         case "softmax":
             means = [channel_sum(feature) / feature.shape[1] for feature in features]

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from fusion.attention import AttentionStrategy, fuse_features, pool_channels
 from fusion.nestfuse import SCALES, Block, NestFuse, Unit
+from fusion.nestfuse_inference import mirror_border
 from fusion.tile_convolution import Convolution, has_laid_out_convolutions
 from fusion.workers import Workers
 
@@ -56,7 +57,12 @@ class EncoderMemory:
 
 
 class NestFuseFront:
-    """Fuses the features of grey pictures, in float32. Memory of the last size is kept for the next pictures."""
+    """Fuses the features of grey pictures, in float32. Memory of the last size is kept for the next pictures.
+
+    Attributes:
+        strategy: how they are fused.
+        workers: what computes them; free between calls.
+    """
 
     def __init__(self, network: NestFuse, strategy: AttentionStrategy) -> None:
         self.strategy = strategy
@@ -65,7 +71,7 @@ class NestFuseFront:
             _encoder_block(None if scale else network.conv0, block)
             for scale, block in enumerate(network.encoder_blocks)
         ]
-        self._workers = Workers()
+        self.workers = Workers()
         self._encoder_memory: list[EncoderMemory] = []
         self._planes = torch.empty(0)
         self._turn = threading.Lock()
@@ -116,7 +122,7 @@ class NestFuseFront:
         memory[0].bordered.copy_(functional.pad(images.float(), (1, 1, 1, 1), mode="reflect").permute(0, 2, 3, 1))
         for scale in range(scales):
             if scale:
-                _mirror_border(memory[scale].bordered)
+                mirror_border(memory[scale].bordered)
             following = memory[scale + 1].bordered if scale + 1 < scales else None
             yield self._encode_scale(scale, following, features[scale] if features else None)
 
@@ -148,7 +154,7 @@ class NestFuseFront:
                 )
 
         pieces = [(picture, number) for picture in range(count) for number in range(len(strips))]
-        self._workers.run(encode_strip, pieces)
+        self.workers.run(encode_strip, pieces)
         if not wants_pooled:
             return None
         values = pooled.amax(0) if self.strategy.pooling == "max" else pooled.sum(0) / (height * width)
@@ -163,7 +169,7 @@ class NestFuseFront:
             features = [second(each[rows]).permute(2, 0, 1)[None] for each in middle]
             target[rows] = fuse_features(features, self.strategy, pooled)[0].permute(1, 2, 0)
 
-        self._workers.run(fuse_strip, _strips(*target.shape))
+        self.workers.run(fuse_strip, _strips(*target.shape))
 
     def _memory_to_encode(self, count: int, height: int, width: int) -> list[EncoderMemory]:
         known = self._encoder_memory
@@ -196,11 +202,3 @@ def _strips(height: int, width: int, channels: int) -> Iterator[tuple[int, int]]
     """First row and end of strips of an even number of rows; the last takes what there is."""
     rows = max(_STRIP_VALUES // (2 * width * channels), 1) * 2
     return ((top, min(top + rows, height)) for top in range(0, height, rows))
-
-
-def _mirror_border(cells: Tensor) -> None:
-    """Set the border of (K, h + 2, w + 2, C) to the mirrored inside."""
-    cells[:, 0] = cells[:, 2]
-    cells[:, -1] = cells[:, -3]
-    cells[:, :, 0] = cells[:, :, 2]
-    cells[:, :, -1] = cells[:, :, -3]

@@ -19,7 +19,7 @@ from torch.nn import functional
 from fusion.attention import AttentionStrategy, fuse_rectified
 from fusion.cuda_graphs import CapturedPictureFunction
 from fusion.nestfuse import MINIMUM_SIZE_PX, NestFuse, Unit
-from fusion.nestfuse_inference import mirrored_cat
+from fusion.nestfuse_inference import last_map, mirrored_cat
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,17 @@ class _Convolution:
             convolved: Tensor = torch.cudnn_convolution_relu(cells, self.kernel, self.bias, (1, 1), (0, 0), (1, 1), 1)
             return convolved
         return functional.conv2d(cells, self.kernel, self.bias).relu_()
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A block of the decoder."""
+
+    first: _Convolution
+    second: _Convolution
+
+    def __call__(self, fine: Sequence[Tensor], coarse: Tensor) -> Tensor:
+        return self.second(self.first(mirrored_cat(fine, doubled=coarse)))
 
 
 class NestFuseGpuMethod:
@@ -66,7 +77,7 @@ class NestFuseGpuMethod:
         self._stem = prepared(network.conv0)
         self._encoder = [tuple(map(prepared, block.units)) for block in network.encoder_blocks]
         self._decoder = {
-            name: tuple(map(prepared, block.units)) for name, (block, _) in network.decoder_blocks().items()
+            name: _Block(*map(prepared, block.units)) for name, (block, _) in network.decoder_blocks().items()
         }
         # In float32, for half precision has steps of an eighth of a grey level in the bright half.
         self._output = [each.to(device) for each in network.last_output.weights()]
@@ -102,16 +113,6 @@ class NestFuseGpuMethod:
 
     def decode(self, features: Sequence[Tensor]) -> Tensor:
         """Picture (1, 1, H, W) float32 of the fused features of four scales."""
-        f1, f2, f3, f4 = (scale.to(self._dtype) for scale in features)
-        x31 = self._block("DB3_1", [f3], f4)
-        x21 = self._block("DB2_1", [f2], f3)
-        x22 = self._block("DB2_2", [f2, x21], x31)
-        x11 = self._block("DB1_1", [f1], f2)
-        x12 = self._block("DB1_2", [f1, x11], x21)
-        x13 = self._block("DB1_3", [f1, x11, x12], x22)
+        last = last_map(self._decoder, [scale.to(self._dtype) for scale in features])
         kernel, bias = self._output
-        return functional.conv2d(x13.float(), kernel, bias).relu_()
-
-    def _block(self, name: str, fine: Sequence[Tensor], coarse: Tensor) -> Tensor:
-        first, second = self._decoder[name]
-        return second(first(mirrored_cat(fine, doubled=coarse)))
+        return functional.conv2d(last.float(), kernel, bias).relu_()

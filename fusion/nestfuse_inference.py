@@ -10,7 +10,7 @@ where an odd size adds a row or column.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,9 @@ from torch.nn import functional
 
 from fusion.attention import AttentionStrategy, fuse_rectified
 from fusion.nestfuse import MINIMUM_SIZE_PX, Block, NestFuse, Unit
+
+DecoderBlock = Callable[[Sequence[Tensor], Tensor], Tensor]
+"""Features (B, out, H, W) of skip features (B, c, H, W) and coarse features (B, c, H // 2, W // 2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,20 +121,24 @@ class NestFuseMethod:
 
     def decode(self, features: Sequence[Tensor]) -> Tensor:
         """Last picture (1, 1, H, W) float32 of four scales, as :meth:`fusion.nestfuse.NestFuse.decode`."""
-        f1, f2, f3, f4 = (scale.to(self._dtype) for scale in features)
-        block = self._decoder
-        x31 = block["DB3_1"]([f3], f4)
-        x21 = block["DB2_1"]([f2], f3)
-        x22 = block["DB2_2"]([f2, x21], x31)
-        x11 = block["DB1_1"]([f1], f2)
-        x12 = block["DB1_2"]([f1, x11], x21)
-        x13 = block["DB1_3"]([f1, x11, x12], x22)
+        last = last_map(self._decoder, [scale.to(self._dtype) for scale in features])
         weight, bias = self._output
-        return functional.conv2d(x13.float(), weight, bias).relu_()
+        return functional.conv2d(last.float(), weight, bias).relu_()
 
     def _prepared(self, unit: Unit) -> tuple[Tensor, Tensor]:
         weight, bias = unit.weights()
         return _kernel(weight, self._device, torch.float32), bias.to(self._device, torch.float32)
+
+
+def last_map(blocks: Mapping[str, DecoderBlock], features: Sequence[Tensor]) -> Tensor:
+    """What the output is made of, by the blocks of the nest and the fused features of four scales."""
+    f1, f2, f3, f4 = features
+    x31 = blocks["DB3_1"]([f3], f4)
+    x21 = blocks["DB2_1"]([f2], f3)
+    x22 = blocks["DB2_2"]([f2, x21], x31)
+    x11 = blocks["DB1_1"]([f1], f2)
+    x12 = blocks["DB1_2"]([f1, x11], x21)
+    return blocks["DB1_3"]([f1, x11, x12], x22)
 
 
 def split_block(block: Block, channels: int, device: torch.device, dtype: torch.dtype) -> NestBlock:
@@ -187,11 +194,16 @@ def mirrored_cat(parts: Sequence[Tensor], doubled: Tensor | None = None) -> Tens
             for column in (0, 1):
                 places = result[:, start:, 1 + row : -1 : 2, 1 + column : -1 : 2]
                 copy_cells(edged[:, :, : places.shape[2], : places.shape[3]], places)
-    result[:, :, 0, 1:-1] = result[:, :, 2, 1:-1]
-    result[:, :, -1, 1:-1] = result[:, :, -3, 1:-1]
-    result[:, :, :, 0] = result[:, :, :, 2]
-    result[:, :, :, -1] = result[:, :, :, -3]
+    mirror_border(result.permute(0, 2, 3, 1))
     return result
+
+
+def mirror_border(cells: Tensor) -> None:
+    """Set the border of (K, h + 2, w + 2, C) to the mirrored inside."""
+    cells[:, 0] = cells[:, 2]
+    cells[:, -1] = cells[:, -3]
+    cells[:, :, 0] = cells[:, :, 2]
+    cells[:, :, -1] = cells[:, :, -3]
 
 
 def copy_cells(source: Tensor, target: Tensor) -> None:

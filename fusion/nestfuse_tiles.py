@@ -25,7 +25,6 @@ from fusion.tile_convolution import (
     TileConvolution,
     TileMemory,
 )
-from fusion.workers import Workers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +82,7 @@ class NestFuseTiles:
             name: _decoder_block(block, fine_channels, network.last_output if name == "DB1_3" else None)
             for name, (block, fine_channels) in network.decoder_blocks().items()
         }
-        self._workers = Workers()
+        self._workers = self._front.workers
         self._decoder_memory: DecoderMemory | None = None
         self._turn = threading.Lock()
 

@@ -20,3 +20,9 @@ def small_nestfuse(
             nn.init.uniform_(unit.weight, -0.2, 1.0)
             unit.weight.data *= 2.5 / unit.weight[0].numel()
     return network
+
+
+def noise_pictures(height: int, width: int, seed: int = 0) -> list[torch.Tensor]:
+    """Two pictures (1, 1, H, W) of whole grey levels 0..255."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(0, 256, (1, 1, height, width), generator=generator).float() for _ in range(2)]

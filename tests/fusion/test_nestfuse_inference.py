@@ -13,20 +13,15 @@ from fusion.attention import NESTFUSE, PAPER
 from fusion.nestfuse import upsample_to
 from fusion.nestfuse_gpu import NestFuseGpuMethod
 from fusion.nestfuse_inference import NestFuseMethod, mirrored_cat, phase_kernels
-from tests.fusion.small_networks import small_nestfuse
+from tests.fusion.small_networks import noise_pictures, small_nestfuse
 
 CPU = torch.device("cpu")
-
-
-def pictures(height: int, width: int, seed: int = 0) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randint(0, 256, (1, 1, height, width), generator=generator).float() for _ in range(2)]
 
 
 @settings(deadline=None, max_examples=12)
 @given(height=st.integers(16, 45), width=st.integers(16, 45), seed=st.integers(0, 99), deep=st.booleans())
 def test_equal_to_the_plain_network_at_every_size(height: int, width: int, seed: int, deep: bool) -> None:
-    plain, pair = small_nestfuse(seed, deep_supervision=deep), pictures(height, width, seed)
+    plain, pair = small_nestfuse(seed, deep_supervision=deep), noise_pictures(height, width, seed)
     for strategy in (NESTFUSE, PAPER.with_pooling("max")):
         with torch.no_grad():
             expected = plain.fuse(pair, strategy)[-1]
@@ -37,7 +32,7 @@ def test_equal_to_the_plain_network_at_every_size(height: int, width: int, seed:
 
 @torch.no_grad()
 def test_bfloat16_stays_near() -> None:
-    plain, pair = small_nestfuse(1), pictures(40, 56)
+    plain, pair = small_nestfuse(1), noise_pictures(40, 56)
     expected = plain.fuse(pair)[-1]
     got = NestFuseMethod(plain, NESTFUSE, CPU, torch.bfloat16).fuse(torch.cat(pair))
     assert got.dtype == torch.float32
@@ -46,7 +41,7 @@ def test_bfloat16_stays_near() -> None:
 
 def test_pictures_go_through_as_arrays() -> None:
     method = NestFuseMethod(small_nestfuse(), NESTFUSE, CPU)
-    visible, thermal = (picture[0, 0].numpy().astype(np.uint8) for picture in pictures(20, 33))
+    visible, thermal = (picture[0, 0].numpy().astype(np.uint8) for picture in noise_pictures(20, 33))
     levels = method.fuse_luma(visible, thermal)
     assert levels.shape == (20, 33)
     assert levels.dtype == np.float32
@@ -77,7 +72,7 @@ def test_mirrored_cat_is_cat_and_reflection() -> None:
 @settings(deadline=None, max_examples=12)
 @given(height=st.integers(16, 45), width=st.integers(16, 45), seed=st.integers(0, 99), deep=st.booleans())
 def test_the_form_for_gpus_is_equal_too(height: int, width: int, seed: int, deep: bool) -> None:
-    plain, pair = small_nestfuse(seed, deep_supervision=deep), pictures(height, width, seed)
+    plain, pair = small_nestfuse(seed, deep_supervision=deep), noise_pictures(height, width, seed)
     for strategy in (NESTFUSE, PAPER.with_pooling("nuclear")):
         with torch.no_grad():
             expected = plain.fuse(pair, strategy)[-1]

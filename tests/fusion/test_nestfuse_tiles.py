@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -19,24 +18,11 @@ from fusion.nestfuse_strips import NestFuseStrips
 from fusion.nestfuse_tiles import NestFuseTiles, fastest_nestfuse
 from fusion.tile_convolution import has_laid_out_convolutions
 from fusion.weight_store import find_weights
-from tests.fusion.small_networks import small_nestfuse
+from tests.fusion.small_networks import noise_pictures, small_nestfuse
 
 pytestmark = pytest.mark.skipif(not has_laid_out_convolutions(), reason="this PyTorch computes without oneDNN")
 
 CPU = torch.device("cpu")
-
-
-def pictures(height: int, width: int, seed: int = 0) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randint(0, 256, (1, 1, height, width), generator=generator).float() for _ in range(2)]
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @settings(deadline=None, max_examples=15)
@@ -58,7 +44,7 @@ def two_threads() -> Iterator[None]:
 def test_equal_to_the_plain_network_at_every_size(
     height: int, width: int, seed: int, deep: bool, strategy: AttentionStrategy
 ) -> None:
-    plain, pair = small_nestfuse(seed, deep_supervision=deep), pictures(height, width, seed)
+    plain, pair = small_nestfuse(seed, deep_supervision=deep), noise_pictures(height, width, seed)
     with torch.no_grad():
         expected = plain.fuse(pair, strategy)[-1]
     got = NestFuseTiles(plain, strategy).fuse(torch.cat(pair))
@@ -83,7 +69,7 @@ def test_the_shipped_network_gives_its_picture_within_a_hundredth_of_a_grey_leve
 def test_threads_and_former_pictures_change_nothing(two_threads: None) -> None:
     """Bit by bit, also when two threads ask at once."""
     plain, method = small_nestfuse(3), NestFuseTiles(small_nestfuse(3), NESTFUSE)
-    pairs = [torch.cat(pictures(height, width, height)) for height, width in ((40, 61), (33, 48), (40, 61))]
+    pairs = [torch.cat(noise_pictures(height, width, height)) for height, width in ((40, 61), (33, 48), (40, 61))]
     torch.set_num_threads(1)
     expected = [NestFuseTiles(plain, NESTFUSE).fuse(pair) for pair in pairs]
     torch.set_num_threads(2)
@@ -105,7 +91,7 @@ def test_threads_and_former_pictures_change_nothing(two_threads: None) -> None:
 def test_its_parts_are_those_of_the_whole() -> None:
     """Features as the network makes them, and strips of a picture like the picture."""
     network, strategy = small_nestfuse(5), NESTFUSE.with_pooling("max")
-    method, pair = NestFuseTiles(network, strategy), pictures(70, 45)
+    method, pair = NestFuseTiles(network, strategy), noise_pictures(70, 45)
     for got, expected in zip(
         method.encode(torch.cat(pair), 3), NestFuseMethod(network, strategy, CPU).encode(torch.cat(pair)), strict=False
     ):
