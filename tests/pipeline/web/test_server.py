@@ -97,6 +97,9 @@ def test_a_target_starts_on_the_frame_that_was_seen_and_is_written_into_its_line
         viewer.say(type="hold", frame=None)
         added = viewer.event("added")
         assert (added["frame"], added["target"]) == (seen, 1)
+        # More pairs are kept while one is held; they go when the next comes after the word that none is.
+        newest = viewer.picture().header["frame"]
+        viewer.picture(like=lambda picture: picture.header["frame"] > newest + 5)
         viewer.say(type="add", frame=0, box=[31, 40, 50, 60])
         assert "no longer kept" in viewer.event("refused")["text"]
         viewer.say(type="add", frame=viewer.picture().header["frame"], box=[500, 40, 50, 60])
