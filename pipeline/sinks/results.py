@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fusion.whole_files import written_whole
 from pipeline.frames import StreamResult
 from trackers.state import Modality, TrackState
 
 # Lines that a target added on an earlier pair may still be written into: at 30 pairs a second half a minute.
 _AMENDABLE = 1024
+_COPIED_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,8 @@ class ResultRecord:
 class ResultsWriter:
     """Appends one JSON line for each result; a partly written line is taken back.
 
-    A target that was added on an earlier pair is written into the line of that pair too.
+    A target that was added on an earlier pair is written into the line of that pair too: in a new file that takes the
+    place of the old one, so the file is whole at every moment, and who follows it has to open it again then.
 
     Raises:
         OSError: the file cannot be written.
@@ -63,7 +66,7 @@ class ResultsWriter:
         if record.backdated:
             self._amend(self._descriptor, record.backdated)
         self._places.append((record.index, self._length))
-        self._put(self._descriptor, self._length, record.line)
+        self._put(self._descriptor, record.line)
 
     def close(self) -> None:
         """Close the file."""
@@ -71,16 +74,31 @@ class ResultsWriter:
             os.close(self._descriptor)
             self._descriptor = None
 
+    def _put(self, descriptor: int, line: bytes) -> None:
+        try:
+            # One system call a line: a kill comes before or after it, a full disk is seen as a short count.
+            written = os.pwrite(descriptor, line, self._length)
+            while written < len(line):
+                written += os.pwrite(descriptor, line[written:], self._length + written)
+        except OSError as error:
+            os.ftruncate(descriptor, self._length)
+            error.filename = str(self.path)
+            raise
+        self._length += len(line)
+
     def _amend(self, descriptor: int, backdated: Mapping[int, Mapping[int, TrackState]]) -> None:
-        """Write the file anew from the first line on that changes."""
+        """Put a file in the place of this one that differs in the lines that change.
+
+        Written over, those and all after them would be half of the old and half of the new for whoever reads or kills
+        the program meanwhile.
+        """
         begin = next((place for index, place in self._places if index in backdated), None)
         if begin is None:
             return
-        old = os.pread(descriptor, self._length - begin, begin)
         lines = []
         places: dict[int, int] = {}
         length = begin
-        for text in old.splitlines():
+        for text in os.pread(descriptor, self._length - begin, begin).splitlines():
             line = json.loads(text)
             added = backdated.get(line["index"], {})
             line["targets"] = sorted([*line["targets"], *_target_fields(added)], key=lambda target: target["id"])
@@ -88,23 +106,19 @@ class ResultsWriter:
             places[line["index"]] = length
             length += len(data)
             lines.append(data)
-        self._put(descriptor, begin, b"".join(lines), instead=old)
-        self._places = deque(((index, places.get(index, place)) for index, place in self._places), maxlen=_AMENDABLE)
-
-    def _put(self, descriptor: int, begin: int, data: bytes, instead: bytes = b"") -> None:
-        """Write ``data`` at ``begin``; where that fails the file ends with ``instead`` there."""
         try:
-            # One system call a line: a kill comes before or after it, a full disk is seen as a short count.
-            written = os.pwrite(descriptor, data, begin)
-            while written < len(data):
-                written += os.pwrite(descriptor, data[written:], begin + written)
+            with written_whole(self.path) as partial:
+                with partial.open("wb") as file:
+                    for place in range(0, begin, _COPIED_BYTES):
+                        file.write(os.pread(descriptor, min(_COPIED_BYTES, begin - place), place))
+                    file.writelines(lines)
+                amended = os.open(partial, os.O_RDWR)
         except OSError as error:
-            os.ftruncate(descriptor, begin)
-            if instead:
-                os.pwrite(descriptor, instead, begin)
             error.filename = str(self.path)
             raise
-        self._length = begin + len(data)
+        os.close(descriptor)
+        self._descriptor, self._length = amended, length
+        self._places = deque(((index, places.get(index, place)) for index, place in self._places), maxlen=_AMENDABLE)
 
 
 def result_line(result: StreamResult) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
+import resource
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -201,21 +202,47 @@ def test_a_target_from_the_past_is_written_into_the_lines_of_its_pairs(tmp_path:
     assert [*texts[:2], texts[3]] == [*before[:2], before[3]]
 
 
-def test_a_full_disk_leaves_the_lines_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def files_of_at_most(length: int) -> Iterator[None]:
+    """No file of this process can grow beyond ``length`` bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (length, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("index", [0, 3])
+def test_no_room_for_the_amended_lines_leaves_them_as_they_were(tmp_path: Path, index: int) -> None:
     path = tmp_path / "results.jsonl"
     writer = ResultsWriter(path)
-    for index in range(4):
-        writer.write(result(index))
+    for number in range(4):
+        writer.write(result(number))
     before = path.read_bytes()
-    real = os.pwrite
-
-    def short_of_space(descriptor: int, data: bytes, offset: int) -> int:
-        if offset + len(data) > len(before):
-            raise OSError(28, "No space left on device")
-        return real(descriptor, data, offset)
-
-    monkeypatch.setattr(os, "pwrite", short_of_space)
-    with pytest.raises(OSError, match="No space"):
-        writer.write(result(4, backdated={1: {1: state(1)}}))
-    writer.close()
+    with files_of_at_most(len(before) + 20), pytest.raises(OSError, match="too large") as caught:
+        writer.write(result(4, backdated={index: {1: state(1)}}))
+    assert caught.value.filename == str(path)
     assert path.read_bytes() == before
+    # With room again, it goes on.
+    writer.write(result(4, backdated={index: {1: state(1)}}))
+    writer.close()
+    lines = [json.loads(text) for text in path.read_text().splitlines()]
+    assert [line["index"] for line in lines if line["targets"]] == [index]
+    assert [line["index"] for line in lines] == list(range(5))
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_who_reads_while_lines_are_amended_finds_them_whole(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    writer = ResultsWriter(path)
+    for number in range(1000):
+        writer.write(result(number))
+    opened = path.open("rb")
+    read = opened.read(20_000)
+    writer.write(result(1000, backdated={5: {1: state(1)}}))
+    read += opened.read()
+    opened.close()
+    writer.close()
+    assert [json.loads(line)["index"] for line in read.splitlines()] == list(range(1000))
+    assert sum(1 for line in path.read_text().splitlines() if json.loads(line)["targets"]) == 1

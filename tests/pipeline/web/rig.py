@@ -230,7 +230,9 @@ class Rig:
             yield Watcher(socket)
 
     def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / "results.jsonl").read_text().splitlines()]
+        """The results so far, without a line that is just being written."""
+        whole, _, _ = (self.folder / "results.jsonl").read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
 
 class BlackFuser:
