@@ -19,9 +19,8 @@ from fusion.factory import graph_engine, load_nestfuse
 from fusion.fuser import EngineName
 from fusion.graph_engines import GraphEngine, missing_package
 from fusion.nestfuse import MINIMUM_SIZE_PX, NestFuse
-from fusion.nestfuse_hybrid import nestfuse_in_engine
+from fusion.nestfuse_hybrid import nestfuse_in_engine, nestfuse_in_torch
 from fusion.nestfuse_inference import NestFuseMethod
-from fusion.nestfuse_tiles import fastest_nestfuse
 from fusion.picture_fuser import LumaMethod, PictureFuser
 from fusion.ranges import SmoothRange
 from fusion.weight_store import find_weights
@@ -89,11 +88,12 @@ def _whole(
     method: Callable[[NestFuse], LumaMethod],
     target: float,
     *,
+    network: str = "nestfuse",
     reference: AttentionStrategy = NESTFUSE,
     allowed_difference: float = 0.01,
     mean: bool = False,
 ) -> BenchmarkRow:
-    plain, fast = PlainMethod(_network("nestfuse"), reference), method(_network("nestfuse"))
+    plain, fast = PlainMethod(_network("nestfuse"), reference), method(_network(network))
     visible, thermal = _luma_pair(size_wh)
     return compare_paths(
         name,
@@ -167,39 +167,50 @@ def _mean_difference(plain: Tensor, quick: Tensor) -> float:
 
 
 def _in_engine(
-    name: str, engine: str, target: float, allowed_difference: float, strategy: AttentionStrategy = NESTFUSE
+    name: str,
+    engine: str,
+    target: float,
+    allowed_difference: float,
+    strategy: AttentionStrategy = NESTFUSE,
+    network: str = "nestfuse",
 ) -> Measurement:
     fast = strategy.pooling == "nuclear-fast"
     return lambda size_wh, repeats: _whole(
         size_wh,
         repeats,
         name,
-        lambda network: nestfuse_in_engine(network, strategy, _ENGINES[engine]),
+        lambda net: nestfuse_in_engine(net, strategy, _ENGINES[engine]),
         target,
+        network=network,
         reference=NESTFUSE.with_pooling("nuclear") if fast else NESTFUSE,
         allowed_difference=allowed_difference,
         mean=fast,
     )
 
 
-def _in_torch(name: str, target: float, strategy: AttentionStrategy, dtype: torch.dtype) -> Measurement:
-    nuclear, exact = strategy.pooling != "avg", strategy.pooling != "nuclear-fast" and dtype == torch.float32
+def _in_torch(
+    name: str, target: float, strategy: AttentionStrategy, dtype: torch.dtype, network: str = "nestfuse"
+) -> Measurement:
+    nuclear = strategy.pooling != "avg"
+    exact = strategy.pooling != "nuclear-fast" and dtype == torch.float32 and network == "nestfuse"
     return lambda size_wh, repeats: _whole(
         size_wh,
         repeats,
         name,
-        lambda network: (
-            fastest_nestfuse(network, strategy, _CPU)
+        lambda net: (
+            nestfuse_in_torch(net, strategy, _CPU)
             if dtype == torch.float32
-            else NestFuseMethod(network, strategy, _CPU, dtype)
+            else NestFuseMethod(net, strategy, _CPU, dtype)
         ),
         target,
+        network=network,
         reference=NESTFUSE.with_pooling("nuclear") if nuclear else NESTFUSE,
         allowed_difference=0.01 if exact else 1.0,
         mean=not exact,
     )
 
 
+_NARROW = "nestfuse-narrow"
 _NUCLEAR, _NUCLEAR_FAST = NESTFUSE.with_pooling("nuclear"), NESTFUSE.with_pooling("nuclear-fast")
 
 NESTFUSE_MEASUREMENTS: Mapping[str, Measurement] = MappingProxyType(
@@ -219,6 +230,11 @@ NESTFUSE_MEASUREMENTS: Mapping[str, Measurement] = MappingProxyType(
         "nestfuse-nuclear-fast": _in_torch("nestfuse-nuclear-fast", 10, _NUCLEAR_FAST, torch.float32),
         "nestfuse-nuclear-fast-openvino-bf16": _in_engine(
             "nestfuse-nuclear-fast-openvino-bf16", "openvino-bf16", 10, 1.0, _NUCLEAR_FAST
+        ),
+        _NARROW: _in_torch(_NARROW, 10, NESTFUSE, torch.float32, _NARROW),
+        f"{_NARROW}-nuclear-fast": _in_torch(f"{_NARROW}-nuclear-fast", 10, _NUCLEAR_FAST, torch.float32, _NARROW),
+        f"{_NARROW}-nuclear-fast-openvino-bf16": _in_engine(
+            f"{_NARROW}-nuclear-fast-openvino-bf16", "openvino-bf16", 10, 1.0, _NUCLEAR_FAST, _NARROW
         ),
         "nestfuse-lite": lambda size_wh, repeats: _lite(size_wh, repeats, "torch"),
         "nestfuse-lite-onnx": lambda size_wh, repeats: _lite(size_wh, repeats, "onnx"),

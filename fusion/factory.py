@@ -31,9 +31,8 @@ from fusion.ifcnn import IfcnnRule, load_ifcnn
 from fusion.laplacian import LaplacianMethod
 from fusion.nestfuse import NestFuse, config_of_weights
 from fusion.nestfuse_gpu import NestFuseGpuMethod
-from fusion.nestfuse_hybrid import nestfuse_in_engine
+from fusion.nestfuse_hybrid import nestfuse_in_engine, nestfuse_in_torch
 from fusion.nestfuse_strips import NestFuseStrips, ScaleMethod
-from fusion.nestfuse_tiles import fastest_nestfuse
 from fusion.night import build_night
 from fusion.picture_fuser import AverageMethod, LumaMethod, PictureFuser
 from fusion.ranges import build_range
@@ -101,7 +100,7 @@ def _nestfuse(name: str, origin: str) -> MethodRecipe:
         if given.engine is None and given.device.type == "cuda":
             method = NestFuseGpuMethod(network, given.strategy, given.device)
         elif given.engine is None:
-            method = fastest_nestfuse(network, given.strategy, given.device)
+            method = nestfuse_in_torch(network, given.strategy, given.device)
         else:
             method = nestfuse_in_engine(network, given.strategy, given.engine)
         return NestFuseStrips(method, strip_px=given.strip_px_for(network.config.channels[0]))
@@ -199,6 +198,7 @@ _RECIPES: Mapping[str, MethodRecipe] = MappingProxyType(
         "laplacian": MethodRecipe(build=lambda state, source, given: LaplacianMethod()),
         "nestfuse": _nestfuse("nestfuse", _REPOSITORY + "hli1221/imagefusion-nestfuse, models/nestfuse_1e2.model."),
         "nestfuse-lite": _nestfuse("nestfuse-lite", "It is trained here: 'train-fuser --method nestfuse-lite'."),
+        "nestfuse-narrow": _nestfuse("nestfuse-narrow", "It is trained here: 'train-fuser --method nestfuse-narrow'."),
         "auif": _auif("sum"),
         "auif-average": _auif("average"),
         "auif-l1": _auif("l1"),

@@ -185,11 +185,14 @@ class DecoderGraph(nn.Module):
                 for name, (block, fine_channels) in network.decoder_blocks().items()
             }
         )
+        self.adapters = nn.ModuleList(network.adapters)
         self.output = network.last_output
 
     def forward(self, f1: Tensor, f2: Tensor, f3: Tensor, f4: Tensor) -> Tensor:
         """Picture (1, 1, H, W) in 0..255."""
         block = self.blocks
+        if self.adapters:
+            f1, f2, f3, f4 = (adapter(scale) for adapter, scale in zip(self.adapters, (f1, f2, f3, f4), strict=True))
         b1, b2 = bordered(f1), bordered(f2)
         x31 = block["DB3_1"]([bordered(f3)], f4)
         x21 = block["DB2_1"]([b2], f3)

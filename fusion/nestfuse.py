@@ -28,12 +28,20 @@ class NestFuseConfig:
     Attributes:
         channels: feature channels of the four scales, finest first.
         stem_channels: channels of the first convolution.
+        decoder_channels: of the four scales of the decoder; 1x1 units bring the fused features to them. None is the
+            published form: as many as the features have, and no such units.
         deep_supervision: an output at each of the three nest levels instead of one at the last.
     """
 
     channels: tuple[int, int, int, int] = (64, 112, 160, 208)
     stem_channels: int = 16
+    decoder_channels: tuple[int, int, int, int] | None = None
     deep_supervision: bool = False
+
+    @property
+    def decoded_channels(self) -> tuple[int, int, int, int]:
+        """Channels of what the decoder's blocks read of the four scales."""
+        return self.decoder_channels or self.channels
 
 
 class Unit(nn.Module):
@@ -91,6 +99,12 @@ class NestFuse(nn.Module):
         self.DB2_0 = Block(c1, c2)
         self.DB3_0 = Block(c2, c3)
         self.DB4_0 = Block(c3, c4)
+        if self.config.decoder_channels:
+            for scale, sizes in enumerate(
+                zip(self.config.channels, self.config.decoder_channels, strict=True), start=1
+            ):
+                self.add_module(f"adapter{scale}", Unit(*sizes, 1))
+        c1, c2, c3, c4 = self.config.decoded_channels
         self.DB1_1 = Block(c1 + c2, c1)
         self.DB2_1 = Block(c2 + c3, c2)
         self.DB3_1 = Block(c3 + c4, c3)
@@ -114,6 +128,14 @@ class NestFuse(nn.Module):
         """Blocks of the encoder, finest scale first."""
         return self.DB1_0, self.DB2_0, self.DB3_0, self.DB4_0
 
+    @property
+    def adapters(self) -> list[Unit]:
+        """What brings the fused features of the four scales to the decoder's channels; none in the published form."""
+        if not self.config.decoder_channels:
+            return []
+        units = [self.get_submodule(f"adapter{scale}") for scale in range(1, SCALES + 1)]
+        return [unit for unit in units if isinstance(unit, Unit)]
+
     def decoder_blocks(self) -> dict[str, tuple[Block, int]]:
         """Blocks of the decoder by name, "DB<scale>_<level>", each with how many channels come at its own resolution.
 
@@ -121,7 +143,7 @@ class NestFuse(nn.Module):
         coarser.
         """
         blocks = {}
-        for scale, channels in enumerate(self.config.channels, start=1):
+        for scale, channels in enumerate(self.config.decoded_channels, start=1):
             for level in range(1, SCALES - scale + 1):
                 block = self.get_submodule(f"DB{scale}_{level}")
                 assert isinstance(block, Block)
@@ -138,6 +160,8 @@ class NestFuse(nn.Module):
 
     def decode(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Pictures (B, 1, H, W) of the features of four scales: one, or three with deep supervision."""
+        if self.config.decoder_channels:
+            features = [adapter(scale) for adapter, scale in zip(self.adapters, features, strict=True)]
         f1, f2, f3, f4 = features
         x11 = self.DB1_1(torch.cat([f1, upsample_to(f2, f1)], 1))
         x21 = self.DB2_1(torch.cat([f2, upsample_to(f3, f2)], 1))
@@ -194,6 +218,10 @@ def rescale_features(network: NestFuse, factor: float) -> None:
             values *= factor
         if scale:
             first.conv2d.weight /= factor
+    for adapter in network.adapters:
+        adapter.conv2d.weight /= factor
+    if network.adapters:
+        return
     # Those of the next scale are the encoder's only at the first nest level, where one map of the own scale is read.
     for name, (block, fine_channels) in network.decoder_blocks().items():
         own_channels = network.config.channels[int(name[2]) - 1]
@@ -206,15 +234,25 @@ def rescale_features(network: NestFuse, factor: float) -> None:
 LITE = NestFuseConfig(channels=(4, 8, 16, 16), stem_channels=8)
 """Size of nestfuse-lite: the same nest with less than a hundredth of the arithmetic."""
 
+NARROW = NestFuseConfig(decoder_channels=(12, 16, 24, 32))
+"""Size of nestfuse-narrow: the published encoder, so the same attention, and a decoder with a thirtieth of the
+arithmetic."""
+
 
 def config_of_weights(state: Mapping[str, Tensor]) -> NestFuseConfig:
     """Size of the network that ``state`` belongs to, as far as its names and shapes tell; else the published."""
     default = NestFuseConfig()
-    channels = [state.get(f"DB{scale}_0.denseblock.1.conv2d.bias") for scale in (1, 2, 3, 4)]
     stem = state.get("conv0.conv2d.bias")
-    sizes = [len(value) for value in channels if value is not None and value.ndim == 1]
     return NestFuseConfig(
-        channels=(sizes[0], sizes[1], sizes[2], sizes[3]) if len(sizes) == 4 else default.channels,
+        channels=_sizes(state, "DB{}_0.denseblock.1.conv2d.bias") or default.channels,
         stem_channels=len(stem) if stem is not None and stem.ndim == 1 else default.stem_channels,
+        decoder_channels=_sizes(state, "adapter{}.conv2d.bias"),
         deep_supervision="conv3.conv2d.weight" in state,
     )
+
+
+def _sizes(state: Mapping[str, Tensor], name: str) -> tuple[int, int, int, int] | None:
+    """Lengths of four vectors, where they are all there."""
+    vectors = [state.get(name.format(scale)) for scale in range(1, SCALES + 1)]
+    sizes = [len(vector) for vector in vectors if vector is not None and vector.ndim == 1]
+    return (sizes[0], sizes[1], sizes[2], sizes[3]) if len(sizes) == SCALES else None

@@ -76,6 +76,7 @@ class NestFuseGpuMethod:
         self._dtype = dtype
         self._stem = prepared(network.conv0)
         self._encoder = [tuple(map(prepared, block.units)) for block in network.encoder_blocks]
+        self._adapters = [prepared(unit) for unit in network.adapters]
         self._decoder = {
             name: _Block(*map(prepared, block.units)) for name, (block, _) in network.decoder_blocks().items()
         }
@@ -113,6 +114,9 @@ class NestFuseGpuMethod:
 
     def decode(self, features: Sequence[Tensor]) -> Tensor:
         """Picture (1, 1, H, W) float32 of the fused features of four scales."""
-        last = last_map(self._decoder, [scale.to(self._dtype) for scale in features])
+        maps = [scale.to(self._dtype) for scale in features]
+        if self._adapters:
+            maps = [adapter(scale) for adapter, scale in zip(self._adapters, maps, strict=True)]
+        last = last_map(self._decoder, maps)
         kernel, bias = self._output
         return functional.conv2d(last.float(), kernel, bias).relu_()

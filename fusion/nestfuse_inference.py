@@ -77,15 +77,9 @@ class NestFuseMethod:
         network = network.eval()
         self._strategy = strategy
         self._device = device
-        self._dtype = dtype
         first, *others = (block.units for block in network.encoder_blocks)
         self._encoder = [[self._prepared(unit) for unit in units] for units in ((network.conv0, *first), *others)]
-        self._decoder = {
-            name: split_block(block, fine_channels, device, dtype)
-            for name, (block, fine_channels) in network.decoder_blocks().items()
-        }
-        weight, bias = network.last_output.weights()
-        self._output = (weight.to(device), bias.to(device))
+        self._decoder = PhaseDecoder(network, device, dtype)
 
     def fuse_luma(self, visible: NDArray[np.uint8], thermal: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Fuse ``visible`` and ``thermal`` (H, W) into (H, W)."""
@@ -121,13 +115,38 @@ class NestFuseMethod:
 
     def decode(self, features: Sequence[Tensor]) -> Tensor:
         """Last picture (1, 1, H, W) float32 of four scales, as :meth:`fusion.nestfuse.NestFuse.decode`."""
-        last = last_map(self._decoder, [scale.to(self._dtype) for scale in features])
-        weight, bias = self._output
-        return functional.conv2d(last.float(), weight, bias).relu_()
+        return self._decoder(features)
 
     def _prepared(self, unit: Unit) -> tuple[Tensor, Tensor]:
-        weight, bias = unit.weights()
-        return _kernel(weight, self._device, torch.float32), bias.to(self._device, torch.float32)
+        return _placed(unit, self._device, torch.float32)
+
+
+class PhaseDecoder:
+    """The decoder, doubled features convolved at their own size.
+
+    Args:
+        network: as trained.
+        device: where it runs.
+        dtype: of the convolutions; the last, which makes the picture, is in float32 always.
+    """
+
+    def __init__(self, network: NestFuse, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        self._dtype = dtype
+        self._adapters = [_placed(unit, device, dtype) for unit in network.adapters]
+        self._blocks = {
+            name: split_block(block, fine_channels, device, dtype)
+            for name, (block, fine_channels) in network.decoder_blocks().items()
+        }
+        self._output = _placed(network.last_output, device, torch.float32)
+
+    def __call__(self, features: Sequence[Tensor]) -> Tensor:
+        """Last picture (B, 1, H, W) float32 of fused features (B, C, h, w) of four scales."""
+        maps = [scale.to(self._dtype) for scale in features]
+        if self._adapters:
+            pairs = zip(maps, self._adapters, strict=True)
+            maps = [functional.conv2d(scale, weight, bias).relu_() for scale, (weight, bias) in pairs]
+        weight, bias = self._output
+        return functional.conv2d(last_map(self._blocks, maps).float(), weight, bias).relu_()
 
 
 def last_map(blocks: Mapping[str, DecoderBlock], features: Sequence[Tensor]) -> Tensor:
@@ -226,6 +245,11 @@ def _fits(features: Tensor, dtype: torch.dtype) -> bool:
     steps = [features.stride(dimension) for dimension in (0, 2, 3)]
     counts = (features.shape[1], features.storage_offset(), *steps)
     return features.stride(1) == 1 and all(count % share == 0 for count in counts)
+
+
+def _placed(unit: Unit, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    weight, bias = unit.weights()
+    return _kernel(weight, device, dtype), bias.to(device, dtype)
 
 
 def _kernel(weight: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from fusion.attention import AttentionStrategy
 from fusion.nestfuse import MINIMUM_SIZE_PX, SCALES, Block, NestFuse, Unit
-from fusion.nestfuse_front import NestFuseFront, front_pays
-from fusion.nestfuse_inference import NestFuseMethod
+from fusion.nestfuse_front import NestFuseFront
 from fusion.tile_convolution import (
     TILE,
     Convolution,
@@ -177,12 +176,3 @@ def _decoder_block(block: Block, fine: int, output: Unit | None) -> DecoderBlock
         second=Convolution(*second.weights()),
         last=Convolution(*output.weights()) if output else None,
     )
-
-
-def fastest_nestfuse(
-    network: NestFuse, strategy: AttentionStrategy, device: torch.device
-) -> NestFuseMethod | NestFuseTiles:
-    """NestFuse in PyTorch and float32, in tiles where a network is large enough for them and runs on the CPU."""
-    if front_pays(network, device):
-        return NestFuseTiles(network, strategy)
-    return NestFuseMethod(network, strategy, device)

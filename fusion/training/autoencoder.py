@@ -1,14 +1,16 @@
-"""Training of NestFuse and its small student.
+"""Training of NestFuse and its students.
 
 Recipe of the NestFuse paper (section III-B): the encoder and decoder are trained as an autoencoder on ordinary
-photographs, without fusion. The student learns from NestFuse besides.
+photographs, without fusion. The students learn from NestFuse besides: ``nestfuse-lite`` is small in all parts,
+``nestfuse-narrow`` has the encoder of its teacher, which stays as it is, and a small decoder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from fusion.checkpoints import load_strictly, read_state_dict
 from fusion.devices import gpu_convolutions, resolve_device
 from fusion.errors import InputError
-from fusion.nestfuse import LITE, NestFuse, NestFuseConfig, Unit, config_of_weights, rescale_features
+from fusion.nestfuse import LITE, NARROW, NestFuse, NestFuseConfig, Unit, config_of_weights, rescale_features
 from fusion.training.config import FuserTrainingConfig
 from fusion.training.distillation import LESSONS_NAME, Lessons
 from fusion.training.held_out import reconstruction_measures, split_held_out
@@ -27,21 +29,26 @@ from fusion.weight_store import find_weights
 
 _HELD_OUT_EVERY = 50
 _HELD_OUT_PICTURES = 16
+_SIZES: Mapping[str, NestFuseConfig] = MappingProxyType({"nestfuse-lite": LITE, "nestfuse-narrow": NARROW})
+_GREY = 128.0
 
 
 class AutoencoderTask:
-    """``nestfuse`` from pictures, or ``nestfuse-lite`` from pictures and the answers of ``nestfuse``.
+    """``nestfuse`` from pictures, or one of its students from pictures and the answers of ``nestfuse``.
 
     Raises:
-        InputError: no pictures, or nothing to learn ``nestfuse-lite`` from.
+        InputError: no pictures, or nothing for a student to learn from.
     """
 
     def __init__(self, config: FuserTrainingConfig) -> None:
         self._config = config
         self._training, self._held_out = split_held_out(list_images(config.images), _HELD_OUT_EVERY)
-        self._lessons = _lessons(config) if config.method == "nestfuse-lite" else None
+        teacher = _teacher(config) if config.method in _SIZES else None
+        self._lessons = _lessons(config, teacher) if teacher else None
         self._crops = GreyCrops(self._training, crop_px=config.crop_px, batch_size=config.batch_size, seed=config.seed)
         self._network = initial_network(config)
+        if teacher and self._network.adapters:
+            _take_encoder(self._network, teacher)
 
     @property
     def module(self) -> nn.Module:
@@ -74,11 +81,12 @@ class AutoencoderTask:
         """Scale the features, and reconstruct pictures that were left out."""
         config = self._config
         rescale_features(self._network, config.feature_scale)
+        kept = ", whose encoder it keeps" if self._network.adapters else ""
         goal = (
             "Autoencoder without fusion"
             if config.method == "nestfuse"
-            else f"Student of nestfuse: {config.lessons} crops of pairs with its fused pictures as targets, and in "
-            "every step as many single pictures with themselves as targets"
+            else f"Student of nestfuse{kept}: {config.lessons} crops of pairs with its fused pictures as targets, and "
+            "in every step as many single pictures with themselves as targets"
         )
         return TaskReport(
             data=f"{len(self._training)} pictures",
@@ -98,7 +106,7 @@ def initial_network(config: FuserTrainingConfig) -> NestFuse:
     turned. Of a narrow network half the channels would be lost otherwise. The ReLUs then halve nothing, so weights of
     variance 1 / inputs keep grey levels 0..255 at their scale. The output layer starts with positive weights.
     """
-    size = LITE if config.method == "nestfuse-lite" else NestFuseConfig()
+    size = _SIZES.get(config.method, NestFuseConfig())
     module = NestFuse(replace(size, deep_supervision=config.deep_supervision))
     generator = torch.Generator().manual_seed(config.seed)
     with torch.no_grad():
@@ -113,27 +121,50 @@ def initial_network(config: FuserTrainingConfig) -> NestFuse:
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _lessons(config: FuserTrainingConfig) -> Lessons:
+def _teacher(config: FuserTrainingConfig) -> NestFuse:
     path = config.teacher or find_weights("nestfuse")
     if path is None:
         raise InputError(
-            "nestfuse-lite learns from nestfuse, which has no weights here: train it, or --set teacher=FILE"
+            f"{config.method} learns from nestfuse, which has no weights here: train it, or --set teacher=FILE"
         )
     state = read_state_dict(path)
     teacher = NestFuse(config_of_weights(state))
     load_strictly(teacher, state, str(path))
-    pairs = list_pairs(config.images, config.method)
-    cache = config.out / LESSONS_NAME
+    return teacher
+
+
+def _lessons(config: FuserTrainingConfig, teacher: NestFuse) -> Lessons:
     with gpu_convolutions("ieee"):
         return Lessons(
             teacher,
-            pairs,
+            list_pairs(config.images, config.method),
             count=config.lessons,
             crop_px=config.crop_px,
             seed=config.seed,
-            cache=cache,
+            cache=config.out / LESSONS_NAME,
             device=resolve_device("auto"),
         )
+
+
+@torch.no_grad()
+def _take_encoder(network: NestFuse, teacher: NestFuse) -> None:
+    """Give a network the encoder of another, for good, and bring its adapters to the scale of those features.
+
+    Raises:
+        InputError: the teacher is of another size.
+    """
+    sizes, wanted = ((each.config.stem_channels, *each.config.channels) for each in (teacher, network))
+    if sizes != wanted:
+        raise InputError(f"teacher: its encoder has {sizes} channels, not {wanted}")
+    grey = torch.full((1, 1, 64, 64), _GREY)
+    for adapter, features in zip(network.adapters, teacher.encode(grey), strict=True):
+        adapter.conv2d.weight *= _GREY / features.mean().clamp_min(1e-6)
+    for own, other in (
+        (network.conv0, teacher.conv0),
+        *zip(network.encoder_blocks, teacher.encoder_blocks, strict=True),
+    ):
+        own.load_state_dict(other.state_dict())
+        own.requires_grad_(False)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from fusion.errors import InputError
 
-TrainableMethod = Literal["nestfuse", "nestfuse-lite", "auif", "didfuse"]
+TrainableMethod = Literal["nestfuse", "nestfuse-lite", "nestfuse-narrow", "auif", "didfuse"]
 PrecisionName = Literal["float32", "bfloat16"]
 
 
@@ -37,7 +37,8 @@ class FuserTrainingConfig:
     """A training run of a fusion network.
 
     Attributes:
-        method: the network. ``nestfuse-lite`` learns from ``nestfuse`` and from pairs.
+        method: the network. ``nestfuse-lite`` and ``nestfuse-narrow`` learn from ``nestfuse`` and from pairs; the
+            latter keeps its encoder, and only the decoder learns.
         images: folders of training pictures, searched recursively. For all methods but ``nestfuse`` some must hold
             folders ``ir`` and ``vis`` with registered pairs of equal names.
         out: folder of the run: checkpoint, weights, curves and model card.
@@ -52,7 +53,7 @@ class FuserTrainingConfig:
             (:func:`fusion.nestfuse.rescale_features`).
         deep_supervision: outputs and losses at all three nest levels.
         precision: of the convolutions; losses and weights are always float32.
-        teacher: weights of the full network that ``nestfuse-lite`` learns from; None takes the shipped ones.
+        teacher: weights of the full network that the smaller ones learn from; None takes the shipped ones.
         lessons: crops of pairs that the teacher answers, once, before the first step.
         seed: of initial weights and crops.
         save_every: steps between two checkpoints.

@@ -62,7 +62,7 @@ def learning_rate_at(step: int, config: FuserTrainingConfig) -> float:
 
 def _task(config: FuserTrainingConfig) -> TrainingTask:
     match config.method:
-        case "nestfuse" | "nestfuse-lite":
+        case "nestfuse" | "nestfuse-lite" | "nestfuse-narrow":
             return AutoencoderTask(config)
         case "auif" | "didfuse":
             return DecompositionTask(config)

@@ -22,7 +22,9 @@ _PLACES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options; each one not given keeps the value of --config or its default."""
-    parser.add_argument("--method", metavar="NAME", help="nestfuse (default), nestfuse-lite, auif or didfuse")
+    parser.add_argument(
+        "--method", metavar="NAME", help="nestfuse (default), nestfuse-lite, nestfuse-narrow, auif or didfuse"
+    )
     parser.add_argument(
         "--images",
         nargs="+",

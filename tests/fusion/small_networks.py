@@ -9,11 +9,18 @@ from fusion.nestfuse import NestFuse, NestFuseConfig
 
 
 def small_nestfuse(
-    seed: int = 0, *, channels: tuple[int, int, int, int] = (6, 8, 10, 12), deep_supervision: bool = False
+    seed: int = 0,
+    *,
+    channels: tuple[int, int, int, int] = (6, 8, 10, 12),
+    decoder_channels: tuple[int, int, int, int] | None = None,
+    deep_supervision: bool = False,
 ) -> NestFuse:
     """A NestFuse whose answer depends on what it sees: behind a default initialisation it may be a black picture."""
     torch.manual_seed(seed)
-    network = NestFuse(NestFuseConfig(channels=channels, stem_channels=4, deep_supervision=deep_supervision)).eval()
+    config = NestFuseConfig(
+        channels=channels, stem_channels=4, decoder_channels=decoder_channels, deep_supervision=deep_supervision
+    )
+    network = NestFuse(config).eval()
     for unit in network.modules():
         if isinstance(unit, nn.Conv2d):
             # Of about gain 1, so that the picture stays on its scale and no ReLU hides a mistake.

@@ -10,7 +10,7 @@ import torch
 from fusion.attention import NESTFUSE, PoolingKind, fuse_features
 from fusion.checkpoints import load_strictly
 from fusion.errors import InputError
-from fusion.nestfuse import NestFuse, NestFuseConfig, config_of_weights, rescale_features
+from fusion.nestfuse import NARROW, NestFuse, NestFuseConfig, config_of_weights, rescale_features
 
 SIZES = [(61, 83), (64, 96), (128, 160)]
 
@@ -95,10 +95,19 @@ def test_a_picture_fused_with_itself_is_its_reconstruction() -> None:
 
 
 @pytest.mark.parametrize("deep_supervision", [False, True])
+@pytest.mark.parametrize("decoder_channels", [None, (3, 4, 5, 6)])
 @torch.no_grad()
-def test_rescaled_features_reconstruct_the_same(deep_supervision: bool) -> None:
+def test_rescaled_features_reconstruct_the_same(
+    deep_supervision: bool, decoder_channels: tuple[int, int, int, int] | None
+) -> None:
     torch.manual_seed(0)
-    network = NestFuse(NestFuseConfig(channels=(4, 6, 8, 10), stem_channels=4, deep_supervision=deep_supervision))
+    config = NestFuseConfig(
+        channels=(4, 6, 8, 10),
+        stem_channels=4,
+        decoder_channels=decoder_channels,
+        deep_supervision=deep_supervision,
+    )
+    network = NestFuse(config)
     for parameter in network.parameters():
         parameter.abs_()
     image = torch.rand(1, 1, 24, 32) * 255
@@ -119,6 +128,7 @@ def test_rescaled_features_reconstruct_the_same(deep_supervision: bool) -> None:
 def test_config_follows_the_weights() -> None:
     config = NestFuseConfig(channels=(4, 6, 8, 10), stem_channels=3, deep_supervision=True)
     assert config_of_weights(NestFuse(config).state_dict()) == config
+    assert config_of_weights(NestFuse(NARROW).state_dict()) == NARROW
     assert config_of_weights({}) == NestFuseConfig()
 
 

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fusion.attention import NESTFUSE, PAPER, AttentionStrategy
-from fusion.factory import build_fuser
+from fusion.attention import NESTFUSE, PAPER, AttentionStrategy, PoolingKind
+from fusion.factory import build_fuser, graph_engine
+from fusion.fuser import EngineName
 from fusion.graph_engines import GraphEngine, GraphEngineName
-from fusion.nestfuse_hybrid import NestFuseHybrid
+from fusion.nestfuse_hybrid import NestFuseHybrid, decoder_in_engine, nestfuse_in_engine, nestfuse_in_torch
 from fusion.nestfuse_inference import NestFuseMethod
-from fusion.nestfuse_strips import NestFuseStrips
+from fusion.nestfuse_strips import NestFuseStrips, ScaleMethod
 from fusion.tile_convolution import has_laid_out_convolutions
 from tests.fusion.small_networks import small_nestfuse
 
@@ -49,10 +50,33 @@ def test_in_float32_it_is_the_network(
         pytest.skip(f"{PACKAGES[engine]} is not installed")
     network, pictures = small_nestfuse(4), pair(height, width)
     expected = NestFuseMethod(network, strategy, CPU).fuse_luma(*pictures)
-    method = NestFuseHybrid(network, strategy, GraphEngine(engine, CPU))
+    method = NestFuseHybrid(network, strategy, decoder_in_engine(network, GraphEngine(engine, CPU)))
     for method_or_strips in (method, NestFuseStrips(method, strip_px=1), method):
         got = method_or_strips.fuse_luma(*pictures)
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=2e-3)
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnx", "openvino", "openvino-bf16"])
+@pytest.mark.parametrize("pooling", ["avg", "nuclear"])
+def test_a_narrow_decoder_is_the_same_in_every_engine(engine: EngineName, pooling: PoolingKind) -> None:
+    package = PACKAGES.get("onnx" if engine == "onnx" else "openvino")
+    if engine != "torch" and importlib.util.find_spec(package or "") is None:
+        pytest.skip(f"{package} is not installed")
+    network = small_nestfuse(6, channels=(32, 8, 10, 12), decoder_channels=(5, 6, 7, 8))
+    strategy, pictures = NESTFUSE.with_pooling(pooling), pair(43, 58)
+    images = [torch.from_numpy(each).float()[None, None] for each in reversed(pictures)]
+    with torch.no_grad():
+        expected = network.fuse(images, strategy)[-1][0, 0].numpy()
+    running = graph_engine(engine, CPU)
+    method: ScaleMethod
+    if running is None:
+        method = nestfuse_in_torch(network, strategy, CPU)
+        assert isinstance(method, NestFuseHybrid)
+    else:
+        method = nestfuse_in_engine(network, strategy, running)
+    tolerance = 0.02 * expected.max() if engine == "openvino-bf16" else 1e-3
+    for method_or_strips in (method, NestFuseStrips(method, strip_px=1)):
+        np.testing.assert_allclose(method_or_strips.fuse_luma(*pictures), expected, rtol=1e-4, atol=tolerance)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")

@@ -16,12 +16,17 @@ from fusion.nestfuse_inference import NestFuseMethod, mirrored_cat, phase_kernel
 from tests.fusion.small_networks import noise_pictures, small_nestfuse
 
 CPU = torch.device("cpu")
+SIDES = st.integers(16, 45)
+DECODERS = st.sampled_from([None, (3, 4, 5, 7)])
 
 
 @settings(deadline=None, max_examples=12)
-@given(height=st.integers(16, 45), width=st.integers(16, 45), seed=st.integers(0, 99), deep=st.booleans())
-def test_equal_to_the_plain_network_at_every_size(height: int, width: int, seed: int, deep: bool) -> None:
-    plain, pair = small_nestfuse(seed, deep_supervision=deep), noise_pictures(height, width, seed)
+@given(height=SIDES, width=SIDES, seed=st.integers(0, 99), deep=st.booleans(), narrow=DECODERS)
+def test_equal_to_the_plain_network_at_every_size(
+    height: int, width: int, seed: int, deep: bool, narrow: tuple[int, int, int, int] | None
+) -> None:
+    plain = small_nestfuse(seed, deep_supervision=deep, decoder_channels=narrow)
+    pair = noise_pictures(height, width, seed)
     for strategy in (NESTFUSE, PAPER.with_pooling("max")):
         with torch.no_grad():
             expected = plain.fuse(pair, strategy)[-1]
@@ -70,9 +75,12 @@ def test_mirrored_cat_is_cat_and_reflection() -> None:
 
 
 @settings(deadline=None, max_examples=12)
-@given(height=st.integers(16, 45), width=st.integers(16, 45), seed=st.integers(0, 99), deep=st.booleans())
-def test_the_form_for_gpus_is_equal_too(height: int, width: int, seed: int, deep: bool) -> None:
-    plain, pair = small_nestfuse(seed, deep_supervision=deep), noise_pictures(height, width, seed)
+@given(height=SIDES, width=SIDES, seed=st.integers(0, 99), deep=st.booleans(), narrow=DECODERS)
+def test_the_form_for_gpus_is_equal_too(
+    height: int, width: int, seed: int, deep: bool, narrow: tuple[int, int, int, int] | None
+) -> None:
+    plain = small_nestfuse(seed, deep_supervision=deep, decoder_channels=narrow)
+    pair = noise_pictures(height, width, seed)
     for strategy in (NESTFUSE, PAPER.with_pooling("nuclear")):
         with torch.no_grad():
             expected = plain.fuse(pair, strategy)[-1]

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from fusion.attention import NESTFUSE, PAPER, AttentionStrategy
 from fusion.factory import load_nestfuse
 from fusion.nestfuse import LITE, NestFuse
+from fusion.nestfuse_hybrid import nestfuse_in_torch
 from fusion.nestfuse_inference import NestFuseMethod
 from fusion.nestfuse_strips import NestFuseStrips
-from fusion.nestfuse_tiles import NestFuseTiles, fastest_nestfuse
+from fusion.nestfuse_tiles import NestFuseTiles
 from fusion.tile_convolution import has_laid_out_convolutions
 from fusion.weight_store import find_weights
 from tests.fusion.small_networks import noise_pictures, small_nestfuse
@@ -61,7 +62,7 @@ def test_the_shipped_network_gives_its_picture_within_a_hundredth_of_a_grey_leve
     visible = (128 + 90 * np.sin(rows / 5) * np.cos(columns / 9)).astype(np.uint8)
     thermal = ((rows * 7 + columns**2 // 40) % 256).astype(np.uint8)
     expected = plain.fuse([torch.from_numpy(each).float()[None, None] for each in (thermal, visible)])[-1][0, 0]
-    got = fastest_nestfuse(plain, NESTFUSE, CPU).fuse_luma(visible, thermal)
+    got = nestfuse_in_torch(plain, NESTFUSE, CPU).fuse_luma(visible, thermal)
     assert expected.std() > 10
     assert np.abs(got - expected.numpy()).max() < 0.01
 
@@ -103,6 +104,6 @@ def test_its_parts_are_those_of_the_whole() -> None:
 
 
 def test_small_networks_and_gpus_take_the_other_way() -> None:
-    assert isinstance(fastest_nestfuse(NestFuse(), NESTFUSE, CPU), NestFuseTiles)
-    assert isinstance(fastest_nestfuse(NestFuse(LITE), NESTFUSE, CPU), NestFuseMethod)
-    assert isinstance(fastest_nestfuse(NestFuse(), NESTFUSE, torch.device("meta")), NestFuseMethod)
+    assert isinstance(nestfuse_in_torch(NestFuse(), NESTFUSE, CPU), NestFuseTiles)
+    assert isinstance(nestfuse_in_torch(NestFuse(LITE), NESTFUSE, CPU), NestFuseMethod)
+    assert isinstance(nestfuse_in_torch(NestFuse(), NESTFUSE, torch.device("meta")), NestFuseMethod)

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from fusion.attention import NESTFUSE
 from fusion.factory import load_nestfuse
+from fusion.nestfuse_hybrid import nestfuse_in_torch
 from fusion.nestfuse_inference import NestFuseMethod
 from fusion.nestfuse_strips import NestFuseStrips
-from fusion.nestfuse_tiles import fastest_nestfuse
 from fusion.nuclear import estimated_nuclear_norm, nuclear_norm
 from fusion.nuclear_estimate import PASSES, RANGE_PASSES, NuclearEstimate, estimate_pays, factors
 from fusion.weight_store import find_weights
@@ -110,7 +110,7 @@ def test_every_channel_of_a_real_pair_is_weighed_within_a_hundredth() -> None:
     path = find_weights("nestfuse")
     assert path is not None
     pair = [np.asarray(cv2.imread(str(STILLS / f"{name}13.png"), 0))[:320, :480] for name in ("IR", "VIS")]
-    method = fastest_nestfuse(load_nestfuse(torch.load(path, weights_only=True), str(path)), NESTFUSE, CPU)
+    method = nestfuse_in_torch(load_nestfuse(torch.load(path, weights_only=True), str(path)), NESTFUSE, CPU)
     for scale in method.encode(torch.from_numpy(np.stack(pair)[:, None]), 2):
         exact, found = shares(nuclear_norm(scale, OFFSET)), shares(estimated_nuclear_norm(scale, OFFSET))
         assert float((exact - found).abs().max()) < 0.01

@@ -16,11 +16,12 @@ import torch
 
 from fusion.checkpoints import load_strictly, read_state_dict
 from fusion.errors import InputError
-from fusion.nestfuse import LITE, NestFuse, NestFuseConfig
+from fusion.nestfuse import LITE, NARROW, NestFuse, NestFuseConfig, config_of_weights
 from fusion.training import FuserTrainingConfig, train_fuser
 from fusion.training.autoencoder import initial_network
 from fusion.training.images import GreyCrops, list_images, read_grey
 from fusion.training.losses import structural_similarity
+from fusion.weight_store import find_weights
 
 
 @pytest.fixture
@@ -32,6 +33,17 @@ def pictures(tmp_path: Path) -> Path:
         coarse = generator.integers(0, 256, (6, 7), dtype=np.uint8)
         image = cv2.resize(coarse, (70, 60 if index else 20), interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(folder / f"{index}.png"), image)
+    return folder
+
+
+@pytest.fixture
+def stills(pictures: Path, tmp_path: Path) -> Path:
+    """Two pairs, of a picture and itself."""
+    folder = tmp_path / "stills"
+    for kind in ("ir", "vis"):
+        (folder / kind).mkdir(parents=True)
+        for index, path in enumerate(sorted(pictures.iterdir())[1:3]):
+            (folder / kind / f"{index}.png").write_bytes(path.read_bytes())
     return folder
 
 
@@ -79,12 +91,7 @@ def test_deep_supervision_trains_all_outputs(pictures: Path, tmp_path: Path) -> 
     assert "conv1.conv2d.weight" in read_state_dict(tmp_path / "run" / "nestfuse.safetensors")
 
 
-def test_the_small_network_learns_from_the_full_one(pictures: Path, tmp_path: Path) -> None:
-    stills = tmp_path / "stills"
-    for kind in ("ir", "vis"):
-        (stills / kind).mkdir(parents=True)
-        for index, path in enumerate(sorted(pictures.iterdir())[1:3]):
-            (stills / kind / f"{index}.png").write_bytes(path.read_bytes())
+def test_the_small_network_learns_from_the_full_one(pictures: Path, stills: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     teacher = tmp_path / "teacher.pt"
     torch.save(NestFuse(NestFuseConfig(channels=(4, 6, 8, 10), stem_channels=4)).state_dict(), teacher)
@@ -99,6 +106,25 @@ def test_the_small_network_learns_from_the_full_one(pictures: Path, tmp_path: Pa
     assert all(torch.equal(before[name], after[name]) for name in before)
     with pytest.raises(InputError, match="learns from pairs"):
         train_fuser(config(pictures, tmp_path / "other", **changes))
+
+
+def test_the_narrow_network_keeps_the_encoder_of_its_teacher(stills: Path, tmp_path: Path) -> None:
+    shipped = find_weights("nestfuse")
+    assert shipped is not None
+    out = tmp_path / "run"
+    changes = {"method": "nestfuse-narrow", "teacher": shipped, "lessons": 2, "learning_rate": 3e-3}
+    train_fuser(config(stills, out, steps=40, save_every=20, **changes))
+    losses = [float(line.split(",")[1]) for line in (out / "loss.csv").read_text().splitlines()[1:]]
+    assert losses[-1] < losses[0] / 2
+    teacher, trained = read_state_dict(shipped), read_state_dict(out / "nestfuse-narrow.safetensors")
+    assert config_of_weights(trained) == NARROW
+    encoder = [name for name in trained if name.startswith("conv0.") or name[3:5] == "_0"]
+    assert len(encoder) == 18
+    assert all(torch.equal(trained[name], teacher[name]) for name in encoder)
+    foreign = tmp_path / "teacher.pt"
+    torch.save(NestFuse(NestFuseConfig(channels=(4, 6, 8, 10), stem_channels=4)).state_dict(), foreign)
+    with pytest.raises(InputError, match="its encoder has"):
+        train_fuser(config(stills, tmp_path / "other", **{**changes, "teacher": foreign}))
 
 
 def test_every_channel_of_the_small_network_speaks_before_its_first_step(pictures: Path, tmp_path: Path) -> None:
