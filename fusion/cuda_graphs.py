@@ -6,6 +6,7 @@ do it. What is recorded reads and writes the same memory in every replay.
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -61,6 +62,20 @@ def capture(run: Callable[[], Result]) -> Capture[Result]:
     return Capture(graph, result)
 
 
+def captured_if_possible(run: Callable[[], Result], what: str) -> Capture[Result] | None:
+    """As :func:`capture`, or None, with a warning that names ``what``, where that fails.
+
+    Then other captures fail too, for PyTorch's memory is not ready for them.
+    """
+    try:
+        return capture(run)
+    except RuntimeError as error:
+        warnings.warn(
+            f"{what} could not be captured as a CUDA graph; it goes on without: {error}", RuntimeWarning, stacklevel=3
+        )
+        return None
+
+
 def side_by_side(works: Sequence[Callable[[], Result]]) -> list[Result]:
     """The results of functions that do not need each other, recorded in branches where a graph is captured.
 
@@ -99,6 +114,8 @@ class _Size:
 class CapturedPictureFunction:
     """A function of pictures on a GPU, called with arrays; sizes that come again are captured as graphs.
 
+    Where one cannot be captured, the function runs as it is.
+
     Args:
         function: of (K, 1, H, W) uint8 on ``device``; gives (1, 1, H, W) float32.
         device: a CUDA device.
@@ -108,6 +125,7 @@ class CapturedPictureFunction:
         self._function = function
         self._device = device
         self._sizes: OrderedDict[tuple[int, ...], _Size] = OrderedDict()
+        self._may_capture = True
 
     @property
     def captured(self) -> int:
@@ -131,8 +149,9 @@ class CapturedPictureFunction:
 
     def _result(self, size: _Size) -> Tensor:
         size.calls += 1
-        if size.capture is None and size.calls > _CALLS_BEFORE_CAPTURE:
-            size.capture = capture(lambda: self._function(size.pictures))
+        if size.capture is None and self._may_capture and size.calls > _CALLS_BEFORE_CAPTURE:
+            size.capture = captured_if_possible(lambda: self._function(size.pictures), "this fusion")
+            self._may_capture = size.capture is not None
         return self._function(size.pictures) if size.capture is None else size.capture.replay()
 
     def _size(self, shape: tuple[int, ...]) -> _Size:

@@ -6,7 +6,6 @@ one by one, as do all where capturing fails. On a CPU the same code runs too, wi
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fusion.cuda_graphs import Capture, capture
+from fusion.cuda_graphs import Capture, captured_if_possible
 from trackers.device_crop import PicturePlace
 from trackers.finding import Finding, Search
 from trackers.networks.interface import Features, SiameseNetwork
@@ -118,7 +117,8 @@ class CapturedStep:
         self._set_template(memories)
         self._set_albums(memories)
         if self.may_capture and self._recorded is None and self._runs >= _PAIRS_BEFORE_CAPTURE:
-            self._capture()
+            self._recorded = captured_if_possible(self._run, "this search")
+            self.may_capture = self._recorded is not None
         self._runs += 1
         self._output = self._run() if self._recorded is None else self._recorded.replay()
         if self._on_gpu:
@@ -164,17 +164,6 @@ class CapturedStep:
         if self.step.shape.with_looks and not _same(looks, self._albums_of):
             self._albums = _copied(self.step.albums(memories), self._albums)
             self._albums_of = looks
-
-    def _capture(self) -> None:
-        try:
-            self._recorded = capture(self._run)
-        except RuntimeError as error:
-            self.may_capture = False
-            warnings.warn(
-                f"this search could not be captured as a CUDA graph; the tracker goes on without: {error}",
-                RuntimeWarning,
-                stacklevel=2,
-            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -81,3 +85,32 @@ def test_nuclear_norms_make_the_weights_of_exact_ones() -> None:
     maps[0, 3] = 0
     exact, found = nuclear_norm(maps, 1e-5), nuclear_norm(maps.cuda(), 1e-5).cpu()
     torch.testing.assert_close(found / found.sum(0), exact / exact.sum(0), rtol=0, atol=3e-4)
+
+
+def test_what_cannot_be_captured_runs_as_it_is() -> None:
+    # In a process of its own, for after a capture that failed PyTorch may refuse others.
+    code = """
+import warnings
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from fusion.cuda_graphs import CapturedPictureFunction
+
+def waiting(pictures):
+    assert float(pictures.float().amax()) >= 0
+    return pictures.float().mean(0, keepdim=True)
+
+function = CapturedPictureFunction(waiting, torch.device("cuda"))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for side in (20, 20, 20, 24, 24):
+        one, other = np.full((side, side), 10, np.uint8), np.full((side, side), 30, np.uint8)
+        assert np.array_equal(function(one, other), np.full((side, side), 20, np.float32))
+assert function.captured == 0
+assert sum("could not be captured" in str(each.message) for each in caught) == 1, caught
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
