@@ -16,6 +16,7 @@ NightName = Literal["auto", "on", "off"]
 PoolingName = Literal["avg", "max", "nuclear", "nuclear-fast"]
 SpatialName = Literal["softmax", "l1"]
 EngineName = Literal["torch", "onnx", "openvino", "openvino-bf16"]
+EngineChoice = Literal["auto", "torch", "onnx", "openvino", "openvino-bf16"]
 
 FUSION_MODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -26,6 +27,11 @@ FUSION_MODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """How the features are combined, for the networks that offer several ways; the first is the published setting."""
+
+
+def chosen_engine(choice: EngineChoice) -> EngineName:
+    """What runs a fusion network; ``auto`` is torch, which needs no extra package."""
+    return "torch" if choice == "auto" else choice
 
 
 def method_in_mode(method: str, mode: str | None) -> str:

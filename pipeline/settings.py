@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from fusion.errors import InputError
-from fusion.fuser import EngineName, NightName, PoolingName, RangeName, SpatialName, method_in_mode
+from fusion.fuser import (
+    EngineChoice,
+    EngineName,
+    NightName,
+    PoolingName,
+    RangeName,
+    SpatialName,
+    chosen_engine,
+    method_in_mode,
+)
 from pipeline.assemble import PairSourceConfig
 from pipeline.control import run_title
 from pipeline.degrade import DegradeConfig
@@ -18,7 +26,6 @@ from trackers.precision import EngineChoice as TrackerEngineChoice
 from trackers.precision import ExecutionChoice, PrecisionChoice
 from trackers.state import Modality
 
-EngineChoice = Literal["auto", "torch", "onnx", "openvino", "openvino-bf16"]
 """What a user can ask for, for fusion and tracking together."""
 
 
@@ -156,7 +163,7 @@ class StreamSettings:
     @property
     def engine_for_fusion(self) -> EngineName:
         """What runs the fusion network."""
-        return "torch" if self.engine == "auto" else self.engine
+        return chosen_engine(self.engine)
 
     @property
     def engine_for_tracking(self) -> TrackerEngineChoice:

@@ -102,6 +102,7 @@ def _fuse_videos(arguments: argparse.Namespace) -> int:
 
 def _fuser(arguments: argparse.Namespace, *, range_default: RangeName) -> Fuser:
     from fusion.factory import build_fuser
+    from fusion.fuser import chosen_engine
     from pipeline.tint import TintFuser
 
     if arguments.tint:
@@ -117,7 +118,7 @@ def _fuser(arguments: argparse.Namespace, *, range_default: RangeName) -> Fuser:
         pooling=arguments.pooling or "avg",
         spatial=arguments.spatial or "softmax",
         range_name=arguments.range or range_default,
-        engine="torch" if arguments.engine in (None, "auto") else arguments.engine,
+        engine=chosen_engine(arguments.engine or "auto"),
         device=arguments.device or "auto",
         night=arguments.night or "auto",
         gray=bool(arguments.gray),
