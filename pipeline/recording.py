@@ -41,7 +41,7 @@ from pipeline.sinks.summary import RunStatistics, library_versions, timing_field
 from pipeline.sinks.truth import TruthSink
 from pipeline.sinks.window import WindowSink
 from pipeline.sources.synthetic import SyntheticScene, SyntheticSource
-from pipeline.stream import PairProcessor, in_real_time, run_stream
+from pipeline.stream import PairProcessor, check_box, in_real_time, run_stream
 from pipeline.telemetry import Telemetry
 from trackers.box import Box
 from trackers.precision import chosen_execution
@@ -120,6 +120,8 @@ def record_stream(
         if not targets.boxes and settings.tracking.method != "none" and page is None:
             say("no --box given and no ground truth: fusing without tracking")
         size_wh = (pairs.info.width, pairs.info.height)
+        for box in targets.boxes:
+            check_box(box, *size_wh)
         fusion = settings.fusion
         fuser = (
             None if fusion.method == "none" else build_fuser_of(settings, fusion.full_method, fusion.pooling, size_wh)

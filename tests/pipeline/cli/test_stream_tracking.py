@@ -89,6 +89,15 @@ def test_a_box_outside_the_picture_is_refused(
     printed = capsys.readouterr().err
     assert f"--box {box}" in printed
     assert "Traceback" not in printed
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_refused_box_leaves_the_earlier_recording(media: Path, weights: Path, tmp_path: Path) -> None:
+    line = ["--fuser", "average", "--weights", weights, "--max-pairs", 2]
+    assert stream(media, tmp_path / "out", "--box", "20,30,16,20", *line) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert stream(media, tmp_path / "out", "--box", "200,200,10,10", *line, "--overwrite") == 2
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
 def test_weights_go_to_the_network_they_fit(media: Path, weights: Path, tmp_path: Path) -> None:
