@@ -14,6 +14,7 @@ import yaml
 from numpy.typing import NDArray
 
 from fusion.errors import InputError
+from pipeline.configuration import parse_yaml
 
 Matrix = NDArray[np.float64]
 Size = tuple[int, int]
@@ -149,7 +150,7 @@ def read_calibration(path: Path | str) -> Calibration:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read; check the path of the calibration file") from error
     except yaml.YAMLError as error:

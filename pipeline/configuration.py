@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
@@ -21,25 +22,53 @@ from fusion.errors import InputError
 T = TypeVar("T")
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which ``1e-4`` is a number, as everywhere but in YAML 1.1, and no key may stand twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """The plain mappings, sequences and scalars of a YAML text.
+
+    Raises:
+        yaml.YAMLError: it is none.
+    """
+    return yaml.load(text, _Loader)
+
+
 def load_configuration(
     kind: type[T],
     file: Path | None,
     overrides: Sequence[str] = (),
     options: Mapping[str, object] | None = None,
+    *,
+    called: str = "--config",
 ) -> T:
     """Fill the dataclass ``kind`` from a YAML ``file`` (None: its defaults), options and ``a.b=value`` overrides.
 
     Later ones win: first the file, then ``options`` (dotted paths to values, such as ``{"fusion.method": "auif"}``),
     then the overrides.
 
-    The value of an override is read as YAML, so ``fusion.gray=true`` and ``pairing.max_wait_s=null`` work.
+    ``called`` is what errors call the file. The value of an override is read as YAML, so ``fusion.gray=true`` and
+    ``pairing.max_wait_s=null`` work.
 
     Raises:
         InputError: the file is missing or no YAML, a key is unknown, a value has the wrong type; the message
             names the file and the dotted path of the key.
     """
     source = "options" if file is None else str(file)
-    tree = {} if file is None else _read_yaml(file)
+    tree = {} if file is None else _read_yaml(file, called)
     for path, value in (options or {}).items():
         _put(tree, path, value)
     for override in overrides:
@@ -57,7 +86,7 @@ def set_path(tree: dict[str, Any], override: str) -> None:
     if not equals or not all(path.strip().split(".")):
         raise InputError(f"--set {override!r}: write it as name.field=value")
     try:
-        value = yaml.safe_load(text)
+        value = parse_yaml(text)
     except yaml.YAMLError as error:
         raise InputError(f"--set {override!r}: the value is no YAML ({_one_line(error)})") from error
     _put(tree, path.strip(), value)
@@ -176,30 +205,35 @@ def _choose(value: object, choices: Mapping[str, Any], source: str, path: str) -
     # YAML reads a bare `off` or `no` as false; only text can name a choice.
     if isinstance(value, str) and value in choices:
         return choices[value]
-    suggestion = _suggestion(value, choices)
-    raise InputError(f"{source}: {path} must be one of {', '.join(choices)}, not {_shown(value)}{suggestion}")
+    raise InputError(
+        f"{source}: {path} must be one of {', '.join(choices)}, not {_shown(value)}{_nearest(value, choices)}"
+    )
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def _read_yaml(file: Path, called: str) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        tree = parse_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"--config {file}: there is no such file") from None
+        raise InputError(f"{called} {file}: there is no such file") from None
     except OSError as error:
-        raise InputError(f"--config {file}: {error.strerror}") from error
+        raise InputError(f"{called} {file}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"--config {file}: this is no YAML ({_one_line(error)})") from error
+        raise InputError(f"{called} {file}: this is no YAML ({_one_line(error)})") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise InputError(f"--config {file}: the file must be a mapping of fields, not {_shown(tree)}")
+        raise InputError(f"{called} {file}: the file must be a mapping of fields, not {_shown(tree)}")
     return tree
 
 
 def _suggestion(name: object, known: Iterable[str]) -> str:
     names = list(known)
-    close = difflib.get_close_matches(str(name), names, n=1)
-    return f"; did you mean {close[0]}?" if close else f" (known: {', '.join(names)})"
+    return _nearest(name, names) or f" (known: {', '.join(names)})"
+
+
+def _nearest(name: object, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _described(hint: Any) -> str:

@@ -143,12 +143,11 @@ def tracker_specs(arguments: argparse.Namespace) -> tuple[TrackerSpec, ...]:
 
 
 def _setting(text: str) -> tuple[str, float | int | bool]:
-    import yaml
-
     from fusion.errors import InputError
+    from pipeline.configuration import parse_yaml
 
     name, separator, value = text.partition("=")
-    parsed = yaml.safe_load(value) if separator else None
+    parsed = parse_yaml(value) if separator else None
     if not isinstance(parsed, (int, float, bool)):
         raise InputError(f"--set needs NAME=VALUE with a number, true or false, not '{text}'")
     return name.strip(), parsed

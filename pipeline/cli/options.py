@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+_LARGEST_SEED = 2**63 - 1
+
 
 def box_argument(text: str) -> list[float]:
     """Four finite numbers ``x,y,w,h`` with a size above 0, for ``--box``.
@@ -25,6 +27,17 @@ def box_argument(text: str) -> list[float]:
     if numbers[2] <= 0 or numbers[3] <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} has no area; width and height must be above 0")
     return numbers
+
+
+def seed_argument(text: str) -> int:
+    """A whole number that every generator of random numbers takes, for ``--seed``.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is none.
+    """
+    if not text.isdecimal() or int(text) > _LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed; give a whole number from 0 to {_LARGEST_SEED}")
+    return int(text)
 
 
 def add_attention_options(group: argparse._ActionsContainer) -> None:

@@ -12,6 +12,7 @@ from pipeline.cli.options import (
     add_fusion_options,
     box_argument,
     given_options,
+    seed_argument,
 )
 
 NAME = "stream"
@@ -122,7 +123,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="weights in place of the tracker's or the fusion method's own, whichever they fit; may be given twice",
     )
     add_engine_options(run)
-    run.add_argument("--seed", type=int, metavar="N", help="seed of everything random (default: 0)")
+    run.add_argument("--seed", type=seed_argument, metavar="N", help="seed of everything random (default: 0)")
     add_configuration_options(run)
 
 

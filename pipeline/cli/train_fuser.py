@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline.cli.options import add_configuration_options, given_options
+from pipeline.cli.options import add_configuration_options, given_options, seed_argument
 
 NAME = "train-fuser"
 HELP = "train a fusion network on folders of pictures"
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", required=True, metavar="DIR", help="folder for checkpoint, weights, curves and model card"
     )
     parser.add_argument("--steps", type=int, metavar="N", help="optimiser steps in total, also when resumed")
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of weights and crops")
+    parser.add_argument("--seed", type=seed_argument, metavar="N", help="seed of weights and crops")
     parser.add_argument("--resume", action="store_true", default=None, help="continue the run in --out")
     add_configuration_options(parser)
 

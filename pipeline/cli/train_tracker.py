@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from fusion.errors import InputError
-from pipeline.cli.options import add_configuration_options, given_options
+from pipeline.cli.options import add_configuration_options, given_options, seed_argument
 
 NAME = "train-tracker"
 HELP = "train a tracker on sequences, boxes and photographs"
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", required=True, metavar="DIR", help="folder for checkpoint, weights, curves and model card"
     )
     parser.add_argument("--steps", type=int, metavar="N", help="optimiser steps in total, also when resumed")
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of weights and samples")
+    parser.add_argument("--seed", type=seed_argument, metavar="N", help="seed of weights and samples")
     parser.add_argument("--resume", action="store_true", default=None, help="continue the run in --out")
     parser.add_argument("--backbone", metavar="FILE", help="checkpoint of the backbone to start from")
     parser.add_argument("--left-out", nargs="+", metavar="NAME", help="sequences kept out of training")

@@ -14,6 +14,7 @@ from pipeline.cli.evaluate import (
     run_options,
     tracker_specs,
 )
+from pipeline.cli.options import seed_argument
 
 NAME = "tune"
 HELP = "search window influence, penalty and learning rate of a tracker; resumes"
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--interval", metavar="LOW:HIGH", default="auto", help="sequence lengths of the EAO")
     parser.add_argument("--trials", type=int, default=20, metavar="N", help="how many in all; trial 0 is the preset")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws")
+    parser.add_argument("--seed", type=seed_argument, default=0, metavar="N", help="of the draws")
     add_tracker_arguments(parser)
     add_run_arguments(parser)
 

@@ -126,4 +126,4 @@ def read_profile(path: Path | str) -> ThermalProfile:
     Raises:
         InputError: the file cannot be read, or has an unknown key or a value of the wrong type.
     """
-    return load_configuration(ThermalProfile, Path(path))
+    return load_configuration(ThermalProfile, Path(path), called="thermal profile")

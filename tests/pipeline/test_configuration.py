@@ -68,6 +68,17 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
     assert (loaded.inner.gain, loaded.inner.limit_s, loaded.flag, loaded.size_wh) == (3.5, None, True, (1, 2))
 
 
+@pytest.mark.parametrize("number", ["1e-4", "1E-4", "+1e-4", ".1e-3", "0.1e-3", "100e-6", "1.0e-04"])
+def test_a_number_may_have_an_exponent(tmp_path: Path, number: str) -> None:
+    assert load_configuration(Outer, write(tmp_path, f"inner: {{gain: {number}}}")).inner.gain == 1e-4
+    assert load_configuration(Outer, None, [f"inner.gain={number}"]).inner.gain == 1e-4
+
+
+@pytest.mark.parametrize("text", ["e4", "1e", "1e-", "fire-1e4", "1e4x"])
+def test_text_that_looks_like_a_number_stays_text(text: str) -> None:
+    assert load_configuration(Outer, None, [f"file={text}"]).file == Path(text)
+
+
 def test_no_file_gives_the_defaults() -> None:
     assert load_configuration(Outer, None) == Outer()
 
@@ -89,6 +100,8 @@ def test_no_file_gives_the_defaults() -> None:
         ("flag: 1", ["flag", "true or false"]),
         ("- 1", ["mapping"]),
         ("a: [", ["no YAML"]),
+        ("inner: {gain: 1}\ninner: {width: 2}", ["inner stands twice"]),
+        ("inner: {gain: 1, gain: 2}", ["gain stands twice"]),
     ],
 )
 def test_a_mistake_names_its_place(tmp_path: Path, text: str, words: list[str]) -> None:

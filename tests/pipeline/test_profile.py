@@ -90,3 +90,8 @@ def test_what_is_wrong_with_a_profile_is_named(tmp_path: Path, text: str, compla
     (tmp_path / "camera.yaml").write_text(text)
     with pytest.raises(InputError, match=complaint):
         read_profile(tmp_path / "camera.yaml")
+
+
+def test_a_profile_that_cannot_be_read_is_called_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"thermal profile .*absent\.yaml: there is no such file"):
+        read_profile(tmp_path / "absent.yaml")

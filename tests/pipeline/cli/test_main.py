@@ -53,6 +53,7 @@ def raiser(error: BaseException) -> object:
         (KeyboardInterrupt(), 130, "interrupted"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "disk is full"),
         (PermissionError(errno.EACCES, "Permission denied", "/x/y"), 2, "/x/y: Permission denied"),
+        (FileExistsError(errno.EEXIST, "File exists", "/x/y"), 2, "/x/y: File exists"),
     ],
 )
 def test_every_ending_has_its_code_and_line(

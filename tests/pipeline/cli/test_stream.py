@@ -182,6 +182,8 @@ def bad_lines() -> Iterator[tuple[str, list[str], str]]:
     yield "box of three numbers", [*both, "--box", "1,2,3"], "--box"
     yield "box without area", [*both, "--box", "1,2,0,4"], "--box"
     yield "no pair wanted", [*both, "--max-pairs", "0"], "--max-pairs"
+    yield "seed below 0", [*both, "--seed", "-1"], "--seed"
+    yield "seed too large", [*both, "--seed", str(2**64)], "--seed"
     yield "unknown option", [*both, "--fusre", "average"], "--fuser"
     yield "unknown setting", [*both, "--set", "fusion.metod=auif"], "did you mean method"
     yield "missing configuration", [*both, "--config", "@/absent.yaml"], "absent.yaml"
