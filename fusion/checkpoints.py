@@ -6,6 +6,7 @@ A file that does not fit the network is refused with the keys that are missing, 
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -52,10 +53,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
                 warnings.simplefilter("ignore")
                 loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise InputError(
-            f"weights file {path} holds objects other than tensors and is not loaded ({_first_line(error)}); "
-            "re-save its state_dict alone if you trust it"
-        ) from error
+        raise InputError(f"weights file {path} {_refusal(error)}") from error
     except MemoryError:
         raise
     except Exception as error:  # damaged bytes make the unpickler raise almost anything: IndexError, struct.error, ...
@@ -137,6 +135,14 @@ def _listed(names: Iterable[str]) -> str:
     names = list(names)
     more = f" and {len(names) - _LISTED_KEYS} more" if len(names) > _LISTED_KEYS else ""
     return ", ".join(names[:_LISTED_KEYS]) + more
+
+
+def _refusal(error: pickle.UnpicklingError) -> str:
+    # PyTorch's own text advises to load the file with code and all, which a name on the command line must never do.
+    foreign = re.search(r"GLOBAL (\S+)", str(error))
+    if foreign:
+        return f"holds objects other than tensors ({foreign[1]}) and is not loaded; re-save its state_dict alone"
+    return "is no checkpoint; give a safetensors file, or a state_dict saved by torch.save"
 
 
 def _first_line(error: BaseException) -> str:

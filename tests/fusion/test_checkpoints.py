@@ -1,6 +1,7 @@
 """Weights files that are no weights: always an InputError, whatever their bytes."""
 
 import io
+import pickle
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,12 @@ from fusion.errors import InputError
 def saved(*, as_zip: bool) -> bytes:
     buffer = io.BytesIO()
     torch.save({"weight": torch.ones(3)}, buffer, _use_new_zipfile_serialization=as_zip)
+    return buffer.getvalue()
+
+
+def whole_module() -> bytes:
+    buffer = io.BytesIO()
+    torch.save(torch.nn.Linear(2, 2), buffer)
     return buffer.getvalue()
 
 
@@ -50,3 +57,24 @@ def test_whole_weights_are_read(tmp_path: Path) -> None:
     for as_zip in (True, False):
         (tmp_path / "weights.pt").write_bytes(saved(as_zip=as_zip))
         assert torch.equal(read_state_dict(tmp_path / "weights.pt")["weight"], torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "is no checkpoint"),
+        (pickle.dumps([1, 2]), "is no checkpoint"),
+        (whole_module(), "other than tensors (torch.nn.modules.linear.Linear)"),
+    ],
+)
+def test_the_refusal_says_what_the_file_is_and_gives_no_dangerous_advice(
+    tmp_path: Path, data: bytes, words: str
+) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(data)
+    with pytest.raises(InputError) as refused:
+        read_state_dict(path)
+    text = str(refused.value)
+    assert words in text
+    assert "weights_only" not in text
+    assert text.isprintable()
