@@ -118,7 +118,7 @@ def to_frame_image(image: NDArray[Any], role: Role, name: str) -> tuple[Picture,
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
     if image.dtype == np.uint16 and role == "visible":
-        raise InputError(f"{name}: 16-bit visible pictures are not supported; convert them to 8 bit")
+        raise InputError(f"{name}: 16-bit picture where 8 bits are needed; convert it to 8 bit")
     match role:
         case "visible":
             picture = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image

@@ -200,10 +200,14 @@ class VideoFileSource(RecordedSource):
         # A file without an index (Matroska, AVI) still says how long it is; audio may outlast the pictures.
         if self._expected is None and container.duration and len(container.streams) == 1:
             duration_s = container.duration / av.time_base
-            if last_s < duration_s - max(1.0, 3 / self._info.fps):
-                raise RunError(
-                    f"{self._path}: ends after {delivered} frames at {last_s:.1f} of {duration_s:.1f} s; {remedy}"
-                )
+            # Matroska counts from zero, wherever the stamps begin.
+            missing_s = duration_s - last_s - max(0.0, (container.start_time or 0) / av.time_base)
+            where = f"ends after {delivered} frames at {last_s:.1f} of {duration_s:.1f} s"
+            if missing_s > max(1.0, 3 / self._info.fps):
+                raise RunError(f"{self._path}: {where}; {remedy}")
+            # So little may also be a last picture that is shown for longer, as screen recordings have it.
+            if missing_s > 3 / self._info.fps:
+                self.warn(f"{self._info.name}: {where}; it may be cut short")
 
 
 class _Reader:

@@ -126,6 +126,26 @@ def test_a_truncated_mkv_delivers_what_is_there_and_then_fails(tmp_path: Path) -
     assert "cut.mkv" in str(error)
 
 
+def test_an_mkv_cut_by_less_than_a_second_is_warned_of(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "cut.mkv", length=20, options={"g": "2"})
+    with open_source(str(path), role="visible") as source:
+        assert len(list(source)) == 20
+        assert not source.warnings
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with open_source(str(path), role="visible") as source:
+        frames = list(source)
+        assert 0 < len(frames) < 17
+        assert f"ends after {len(frames)} frames" in source.warnings[-1]
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "ts", "flv", "mp4"])
+def test_stamps_that_begin_late_are_no_sign_of_damage(tmp_path: Path, suffix: str) -> None:
+    path = write_video(tmp_path / f"late.{suffix}", length=10, pts=[5000 + 40 * index for index in range(10)])
+    with open_source(str(path), role="visible") as source:
+        assert [frame.time_s for frame in source] == pytest.approx([0.04 * index for index in range(10)], abs=2e-3)
+        assert not source.warnings
+
+
 def test_damage_in_the_middle_is_never_silent(tmp_path: Path) -> None:
     path = write_video(tmp_path / "damaged.mp4", length=120, codec="mpeg4", size_wh=(128, 96))
     data = bytearray(path.read_bytes())
@@ -194,7 +214,7 @@ def test_16_bit_pictures_are_thermal_counts_and_no_visible_pictures(tmp_path: Pa
     with open_source(str(tmp_path), role="thermal") as source:
         assert source.info.is_thermal_16bit
         assert np.array_equal(next(iter(source)).image, counts)
-    with pytest.raises(InputError, match="16-bit visible"):
+    with pytest.raises(InputError, match="16-bit picture where 8"):
         open_source(str(tmp_path), role="visible")
 
 
