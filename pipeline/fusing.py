@@ -124,15 +124,17 @@ def pair_folders(visible: Path, thermal: Path) -> list[StillPair]:
     picture is then called ``{name}``.
 
     Raises:
-        InputError: pictures without partner.
+        InputError: pictures without partner, or several of one name.
     """
     if visible.resolve() == thermal.resolve():
         return _pairs_in_one_folder(visible)
     visible_files, thermal_files = list_images(visible), list_images(thermal)
-    by_stem = {path.stem: path for path in thermal_files}
-    alone = [path.name for path in visible_files if path.stem not in by_stem]
+    visible_by_name = _one_of_each_name(visible, [(path.stem, path) for path in visible_files])
+    thermal_names = {path.stem for path in thermal_files}
+    alone = [path.name for path in visible_files if path.stem not in thermal_names]
     if not alone:
-        return [StillPair(path, by_stem[path.stem], path.stem) for path in visible_files]
+        thermal_by_name = _one_of_each_name(thermal, [(path.stem, path) for path in thermal_files])
+        return [StillPair(path, thermal_by_name[name], name) for name, path in visible_by_name.items()]
     if len(alone) < len(visible_files):
         raise InputError(
             f"--thermal {thermal}: no partner for {len(alone)} of {len(visible_files)} visible pictures "
@@ -176,16 +178,27 @@ def check_still_name(path: Path) -> None:
 
 
 def _pairs_in_one_folder(folder: Path) -> list[StillPair]:
-    found: dict[str, dict[str, Path]] = {"VIS": {}, "IR": {}}
+    named: dict[str, list[tuple[str, Path]]] = {"VIS": [], "IR": []}
     for path in list_images(folder):
         match = re.fullmatch(r"(VIS|IR)[-_ ]?(.+)", path.stem, flags=re.IGNORECASE)
         if match:
-            found[match[1].upper()][match[2]] = path
-    alone = sorted(set(found["VIS"]) ^ set(found["IR"]))
-    if not found["VIS"] or alone:
+            named[match[1].upper()].append((match[2], path))
+    visible, thermal = (_one_of_each_name(folder, named[kind]) for kind in ("VIS", "IR"))
+    alone = sorted(visible.keys() ^ thermal.keys())
+    if not visible or alone:
         what = f"no partner for {', '.join(alone[:3])}" if alone else "no pictures named VIS... and IR..."
         raise InputError(f"--visible {folder}: {what}; both folders are the same, so names must begin with VIS and IR")
-    return [StillPair(path, found["IR"][name], name) for name, path in found["VIS"].items()]
+    return [StillPair(path, thermal[name], name) for name, path in visible.items()]
+
+
+def _one_of_each_name(folder: Path, named: Sequence[tuple[str, Path]]) -> dict[str, Path]:
+    # The fused picture takes the name: the second one would replace that of the first.
+    found: dict[str, Path] = {}
+    for name, path in named:
+        if name in found:
+            raise InputError(f"{folder}: {found[name].name} and {path.name} are the same picture by name; keep one")
+        found[name] = path
+    return found
 
 
 def _roles(pair: StillPair) -> tuple[tuple[Path, Role], tuple[Path, Role]]:

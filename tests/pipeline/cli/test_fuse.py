@@ -163,6 +163,24 @@ def test_one_folder_with_both_kinds_is_paired_by_number(tmp_path: Path, capsys: 
     assert "no partner for 3" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("twice", ["visible", "thermal", "both in one"])
+def test_two_pictures_of_one_name_are_refused_before_one_replaces_the_other(
+    tmp_path: Path, twice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    visible, thermal = tmp_path / "visible", tmp_path / "thermal"
+    names = ("VIS1.png", "IR1.png") if twice == "both in one" else ("1.png", "1.png")
+    if twice == "both in one":
+        visible = thermal
+        save(visible / "VIS_1.png", VISIBLE)
+    else:
+        save(tmp_path / twice / "1.bmp", VISIBLE if twice == "visible" else THERMAL)
+    save(visible / names[0], VISIBLE)
+    save(thermal / names[1], THERMAL)
+    assert fuse(visible, thermal, tmp_path / "out") == 2
+    assert "keep one" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_with_a_partner_missing_names_it(
     media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
