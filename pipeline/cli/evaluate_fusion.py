@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -207,8 +208,12 @@ def _measure_video(arguments: argparse.Namespace) -> int:
         fusers = _build_all(methods, arguments, default_range="smooth")
         _prepare_output(arguments)
         lengths = [count for count in (stream.info.length, arguments.max_pairs) if count is not None]
-        with Progress("pairs", min(lengths, default=None)) as progress:
-            results = measure_video(stream, fusers, most_pairs=arguments.max_pairs, on_pair=progress.step)
+        try:
+            with Progress("pairs", min(lengths, default=None)) as progress:
+                results = measure_video(stream, fusers, most_pairs=arguments.max_pairs, on_pair=progress.step)
+        finally:
+            for warning in stream.warnings:
+                print(f"warning: {warning}", file=sys.stderr, flush=True)
     write_video_scores(arguments.out, results, display_name(arguments.video_visible))
     print((arguments.out / "table.md").read_text(), end="")
     return 0

@@ -169,6 +169,7 @@ def test_one_method_alone_is_neither_best_nor_second(data: Path, tmp_path: Path)
         (["--data", "{data}", "--fused", "{small}"], "40x70 pixels, but IR1.png has 90x70"),
         (["--data", "{alone}", "--fused", "{mean}"], "1 IR pictures have no VIS partner (1)"),
         (["--data", "{twice}", "--fused", "{mean}"], "are the same picture"),
+        (["--data", "{deep}", "--fused", "{mean}"], "IR1.png: 16-bit picture where 8 bits are needed"),
         (["--data", "{tiny}", "--fused", "{mean}"], "at least 65 pixels a side"),
         (["--data", "{data}", "--fused", "{mean}", "--workers", "-1"], "--workers -1"),
         (["--data", "{data}", "--methods", "nestfuse:max"], "not name=value"),
@@ -188,7 +189,9 @@ def test_bad_input_is_named(
         store(tmp_path / "twice" / name, picture(1))
     for name in ("IR1.png", "VIS1.png"):
         store(tmp_path / "tiny" / name, picture(1)[:64])
-    names = ("mean", "partial", "small", "alone", "twice", "tiny", "missing")
+    store(tmp_path / "deep" / "IR1.png", picture(1).astype(np.uint16) * 100)
+    store(tmp_path / "deep" / "VIS1.png", picture(1))
+    names = ("mean", "partial", "small", "alone", "twice", "tiny", "deep", "missing")
     places = {name: str(tmp_path / name) for name in names} | {"data": str(data)}
     filled = [text.format(**places) for text in arguments]
     assert run(["evaluate-fusion", "--out", str(tmp_path / "out"), *filled]) == 2
@@ -264,6 +267,18 @@ def test_stretching_every_frame_flickers_more_than_a_smooth_range(tmp_path: Path
     assert entry["ratio"] == results["fixed"].flicker.ratio
     assert entry["frames"] == 25  # whole stretches
     assert "| fixed |" in (tmp_path / "table.md").read_text()
+
+
+def test_what_is_odd_about_a_measured_video_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for index in range(6):
+        store(tmp_path / "visible" / f"{index}.png", picture(index))
+        if index < 4:
+            store(tmp_path / "thermal" / f"{index}.png", picture(100 + index)[:, :-2])
+    videos = ["--video-visible", str(tmp_path / "visible"), "--video-thermal", str(tmp_path / "thermal")]
+    assert run(["evaluate-fusion", *videos, "--methods", "average", "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().err
+    assert "no calibration given" in said
+    assert "2 of 6 visible frames found no thermal frame" in said
 
 
 def test_an_earlier_measurement_is_replaced_only_on_request(data: Path, tmp_path: Path) -> None:
