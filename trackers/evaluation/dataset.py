@@ -193,13 +193,21 @@ def picture_size(source: Path, channels: Mapping[ChannelName, tuple[Path, ...]])
     Raises:
         InputError: there is none that can be read.
     """
+    size = first_picture_size(channels)
+    if size is None:
+        raise InputError(
+            f"{source}: the size of the pictures is unknown; write width= and height= into the file 'sequence'"
+        )
+    return size
+
+
+def first_picture_size(channels: Mapping[ChannelName, tuple[Path, ...]]) -> tuple[int, int] | None:
+    """Width and height of the first picture of the first channel that begins with a readable one, else None."""
     for files in channels.values():
         picture = cv2.imread(str(files[0]), cv2.IMREAD_UNCHANGED) if files and files[0].is_file() else None
         if picture is not None:
             return picture.shape[1], picture.shape[0]
-    raise InputError(
-        f"{source}: the size of the pictures is unknown; write width= and height= into the file 'sequence'"
-    )
+    return None
 
 
 def _read_metadata(path: Path) -> dict[str, str]:

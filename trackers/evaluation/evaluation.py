@@ -18,7 +18,7 @@ from trackers.evaluation.frames import check_pictures
 from trackers.evaluation.jobs import Builder, Job, JobReport, is_done
 from trackers.evaluation.protocol import RunOptions
 from trackers.evaluation.runner import Failure, run_jobs
-from trackers.evaluation.scoring import ScoringOptions, choose_interval, score_results
+from trackers.evaluation.scoring import ScoringOptions, check_options, score_results
 from trackers.evaluation.specs import (
     TrackerSpec,
     build,
@@ -74,7 +74,7 @@ def evaluate(
             else and ``overwrite`` is not set.
         RunError: a tracker failed; the sequences are named, everything that ended well is kept.
     """
-    choose_interval(scoring.interval, dataset)
+    check_options(scoring, dataset)
     done = run_missing(dataset, specs, out, options, execute=execute, builder=builder, overwrite=overwrite)
     table = score_results(
         dataset,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion.errors import InputError
-from trackers.evaluation.dataset import ChannelName, VideoSequence
+from trackers.evaluation.dataset import ChannelName, VideoSequence, first_picture_size
 from trackers.state import ImagePair, Modality
 
 Picture = NDArray[np.uint8]
@@ -77,7 +77,8 @@ def check_pictures(sequence: VideoSequence, modality: Modality) -> None:
     """Make sure that the channels a modality needs exist and have one picture per line of the ground truth.
 
     Raises:
-        InputError: a channel is missing, or the counts differ.
+        InputError: a channel is missing, the counts differ, or the pictures have another size than the sequence says:
+            overlaps are cut off at its borders, so all scores would be wrong.
     """
     for name in _NEEDED[modality]:
         files = sequence.channels.get(name)
@@ -96,6 +97,12 @@ def check_pictures(sequence: VideoSequence, modality: Modality) -> None:
                 f"sequence {sequence.name}: {sequence.source} has {len(sequence)} lines, but the pictures are {found}; "
                 f"{where}"
             )
+    size = first_picture_size(sequence.channels)
+    if size is not None and size != (sequence.width, sequence.height):
+        raise InputError(
+            f"{sequence.source.parent / 'sequence'}: width={sequence.width}, height={sequence.height}, but the pictures "
+            f"have {size[0]} x {size[1]} pixels; correct the file"
+        )
 
 
 def count_pictures(sequence: VideoSequence, channel: ChannelName) -> int:

@@ -170,13 +170,11 @@ def compare_with_official(
 ) -> tuple[OfficialRow, ...]:
     """Have the official toolkit analyse the same raw results, and put its figures beside ours.
 
-    A workspace is made afresh in ``out/official``.
+    A workspace is made afresh in ``out/official``. ``python`` has the toolkit, see :func:`check_toolkit`.
 
     Raises:
-        InputError: the interpreter has no toolkit.
         RunError: the toolkit did not deliver.
     """
-    check_toolkit(python)
     # Absolute, but not resolved: the interpreter of a virtual environment is a link to the system's.
     python = Path(os.path.abspath(python))  # noqa: PTH100
     workspace = (out / "official").resolve()

@@ -12,7 +12,7 @@ from fusion.errors import InputError
 from trackers.evaluation.dataset import Dataset
 from trackers.evaluation.interval import Interval, estimate_interval, parse_interval
 from trackers.evaluation.measures import Lineage
-from trackers.evaluation.official import compare_with_official
+from trackers.evaluation.official import check_toolkit, compare_with_official
 from trackers.evaluation.report import tables
 from trackers.evaluation.report.content import Entry, OfficialRow, ProtocolName, Report, in_table_order, read_variant
 from trackers.evaluation.report.gallery import failure_gallery
@@ -52,7 +52,7 @@ def score_results(
         InputError: a result or an option is wrong.
         RunError: the official toolkit was asked for and failed.
     """
-    interval = choose_interval(options.interval, dataset)
+    interval = check_options(options, dataset)
     entries = []
     for tracker in trackers:
         scores = (
@@ -64,8 +64,6 @@ def score_results(
     ordered = in_table_order(entries)
     official: tuple[OfficialRow, ...] = ()
     if options.official is not None:
-        if options.protocol == "ope":
-            raise InputError("--official: the official toolkit is compared under --protocol vot-rgbt2019 only")
         official = compare_with_official(options.official, dataset, results, ordered, interval, out)
     report = Report(
         title=f"Tracking on {dataset.name}",
@@ -90,6 +88,19 @@ def score_results(
     content = {entry.name: as_json(entry.scores) for entry in ordered}
     write_text(out / "scores.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
     return _text_table(report)
+
+
+def check_options(options: ScoringOptions, dataset: Dataset) -> Interval:
+    """Refuse what could only fail after trackers have run for hours; returns the interval that is meant.
+
+    Raises:
+        InputError: the interval is none, or there is no official toolkit where one is asked for.
+    """
+    if options.official is not None:
+        if options.protocol == "ope":
+            raise InputError("--official: the official toolkit is compared under --protocol vot-rgbt2019 only")
+        check_toolkit(options.official)
+    return choose_interval(options.interval, dataset)
 
 
 def choose_interval(text: str, dataset: Dataset) -> Interval:

@@ -243,6 +243,21 @@ def test_damaged_pictures_and_different_sizes_fail_with_their_names(
     assert "32 x 24 pixels, but the visible picture has 16 x 12" in capsys.readouterr().err
 
 
+def test_a_size_that_the_pictures_do_not_have_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_sequences(tmp_path / "data", {"alpha": 8}) / "alpha"
+    text = (folder / "sequence").read_text()
+    (folder / "sequence").write_text(text.replace("width=32", "width=23"))
+    assert command(tmp_path, "--trackers", "closed-static") == 2
+    assert "width=23, height=24, but the pictures have 32 x 24" in capsys.readouterr().err
+
+
+def test_an_absent_toolkit_is_refused_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_sequences(tmp_path / "data", {"alpha": 8})
+    assert command(tmp_path, "--trackers", "closed-static", "--official", "/nowhere/python") == 2
+    assert "install-vot-toolkit" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
