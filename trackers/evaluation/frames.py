@@ -100,8 +100,8 @@ def check_pictures(sequence: VideoSequence, modality: Modality) -> None:
     size = first_picture_size(sequence.channels)
     if size is not None and size != (sequence.width, sequence.height):
         raise InputError(
-            f"{sequence.source.parent / 'sequence'}: width={sequence.width}, height={sequence.height}, but the pictures "
-            f"have {size[0]} x {size[1]} pixels; correct the file"
+            f"{sequence.source.parent / 'sequence'}: width={sequence.width}, height={sequence.height}, but the "
+            f"pictures have {size[0]} x {size[1]} pixels; correct the file"
         )
 
 
