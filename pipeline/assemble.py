@@ -16,6 +16,7 @@ from pipeline.sources import Role, Source, SourceInfo, SourceOptions, is_live, o
 from pipeline.sources.base import Closing
 from pipeline.sources.images import ImageListSource
 from pipeline.sources.live_state import LiveConfig
+from pipeline.sources.synthetic import SyntheticSource
 from pipeline.thermal import ThermalConfig
 from trackers.box import Box
 
@@ -234,6 +235,9 @@ def _open_both(config: PairSourceConfig) -> tuple[Source | None, Source | None, 
         opened.pop_all()
     visible, thermal = sources
     warnings = [f"no {role} source" for role, source in zip(roles, sources, strict=True) if source is None]
+    scenes = [source for source in sources if isinstance(source, SyntheticSource)]
+    if len({source.scene.config.seed for source in scenes}) > 1:
+        warnings.append(f"{' and '.join(source.info.name for source in scenes)} are two scenes; give both one seed")
     for folder, partner in ((visible, thermal), (thermal, visible)):
         # Pictures in a folder carry no time; next to a source that does, its rate is the better guess than 30.
         if isinstance(folder, ImageListSource) and partner and partner.info.rate_known and not folder.info.rate_known:

@@ -114,11 +114,15 @@ def calibrate_from_points(
         date: recorded in the file.
 
     Raises:
-        InputError: fewer than four pairs, points that are not finite, or points on a line.
+        InputError: fewer than four pairs, points that are not finite or on a line, or a distance that is none.
     """
     source, target = np.asarray(thermal_xy, np.float64), np.asarray(visible_xy, np.float64)
-    if source.ndim != 2 or source.shape[1:] != (2,) or source.shape != target.shape or len(source) < 4:
-        raise InputError(f"calibration needs at least four pairs of x,y points, not {source.shape}, {target.shape}")
+    if len(source) < 4:
+        raise InputError(f"calibration needs at least four pairs of points, not {len(source)}")
+    if source.ndim != 2 or source.shape[1:] != (2,) or source.shape != target.shape:
+        raise InputError(f"calibration needs pairs of x,y points, not {source.shape}, {target.shape}")
+    if plane_distance_m is not None and not 0 < plane_distance_m < math.inf:
+        raise InputError(f"--plane-distance {plane_distance_m:g}: give metres above 0")
     if not (np.isfinite(source).all() and np.isfinite(target).all()):
         raise InputError("calibration points must be finite numbers")
     homography, _ = cv2.findHomography(source, target, 0)

@@ -212,3 +212,12 @@ def test_real_sequences_pair_frame_by_frame(shared_data: Path) -> None:
         pair = next(iter(stream))
         assert pair.missing == "visible"
         assert stream.warnings == ("VOTTIR_horse: no visible channel",)
+
+
+def test_two_synthetic_scenes_are_warned_of() -> None:
+    options = SourceOptions(length=2, size_wh=(96, 72))
+    config = PairSourceConfig(
+        visible="synthetic:2", thermal="synthetic:3", visible_options=options, thermal_options=options
+    )
+    with open_pairs(config) as pairs:
+        assert pairs.warnings == ("synthetic:2/visible and synthetic:3/thermal are two scenes; give both one seed",)

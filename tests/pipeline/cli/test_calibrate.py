@@ -62,6 +62,17 @@ def test_wrong_points_are_named(
     assert not (tmp_path / "c.yaml").exists()
 
 
+@pytest.mark.parametrize("distance", ["-1", "0", "nan", "inf"])
+def test_a_distance_that_is_none_is_refused(
+    pictures: tuple[Path, Path], tmp_path: Path, distance: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = tmp_path / "points.csv"
+    points.write_text("\n".join(",".join(f"{value:g}" for value in row) for row in np.hstack([CORNERS, CORNERS])))
+    assert calibrate(pictures, tmp_path / "c.yaml", "--points", points, "--plane-distance", distance) == 2
+    assert "--plane-distance" in capsys.readouterr().err
+    assert not (tmp_path / "c.yaml").exists()
+
+
 def test_a_refinement_that_finds_nothing_fails(pictures: tuple[Path, Path], tmp_path: Path) -> None:
     lines = [",".join(f"{value:g}" for value in row) for row in np.hstack([CORNERS * 2, CORNERS])]
     (tmp_path / "points.csv").write_text("\n".join(lines))
