@@ -58,6 +58,7 @@ def execute(arguments: argparse.Namespace) -> int:
 def _fuse_stills(arguments: argparse.Namespace, *, folders: bool) -> int:
     from pipeline.calibration import read_calibration
     from pipeline.fusing import StillPair, check_still_name, fuse_stills, pair_folders
+    from pipeline.outputs import check_output_folder
 
     out: Path = arguments.out
     if folders:
@@ -72,6 +73,8 @@ def _fuse_stills(arguments: argparse.Namespace, *, folders: bool) -> int:
             raise InputError(f"--out {out}: this would overwrite an input; give another name")
     calibration = read_calibration(arguments.calibration) if arguments.calibration else None
     fuser = _fuser(arguments, range_default="stretch")
+    # Large pictures take minutes; a place that cannot be written to must not be found out after them.
+    check_output_folder(outputs[0].parent, overwrite=True)
     count = fuse_stills(pairs, outputs, fuser, calibration=calibration, say=_say)
     print(f"{count} fused pictures in {out}" if folders else f"fused picture: {outputs[0]}")
     return 0

@@ -163,6 +163,15 @@ def test_one_folder_with_both_kinds_is_paired_by_number(tmp_path: Path, capsys: 
     assert "no partner for 3" in capsys.readouterr().err
 
 
+def test_an_output_below_a_file_is_named_before_anything_is_fused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    visible = save(tmp_path / "v.png", VISIBLE)
+    (tmp_path / "damaged.png").write_bytes(b"never read")
+    assert fuse(visible, tmp_path / "damaged.png", visible / "fused.png") == 2
+    assert f"--out {visible}: a file is in the way" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("twice", ["visible", "thermal", "both in one"])
 def test_two_pictures_of_one_name_are_refused_before_one_replaces_the_other(
     tmp_path: Path, twice: str, capsys: pytest.CaptureFixture[str]
