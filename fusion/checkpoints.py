@@ -128,7 +128,8 @@ def save_half(module: nn.Module, path: Path, metadata: Mapping[str, str]) -> Non
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as partial:
-        safetensors.torch.save_file(state, partial, metadata=dict(metadata))
+        # save_file would let nobody but its writer read the file.
+        partial.write_bytes(safetensors.torch.save(state, dict(metadata)))
 
 
 def _listed(names: Iterable[str]) -> str:

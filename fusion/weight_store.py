@@ -132,7 +132,8 @@ def import_weights(path: Path, name: str, recipes: Sequence[WeightRecipe]) -> Pa
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(target) as partial:
-            safetensors.torch.save_file({key: value.contiguous() for key, value in state.items()}, partial)
+            # save_file would let nobody but its writer read the file.
+            partial.write_bytes(safetensors.torch.save({key: value.contiguous() for key, value in state.items()}))
         note_digest(target)
     except OSError as error:
         raise InputError(

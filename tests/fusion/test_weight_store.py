@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fusion.checkpoints import read_state_dict
+from fusion.checkpoints import read_state_dict, save_half
 from fusion.errors import InputError
 from fusion.factory import build_fuser, fusion_weight_recipes
 from fusion.nestfuse import NestFuse, NestFuseConfig
@@ -46,6 +46,15 @@ def test_imported_weights_come_first_and_are_used(store: Path, checkpoint: Path)
     assert (listed.name, listed.intact) == ("nestfuse", True)
     stored.write_bytes(stored.read_bytes() + b" ")
     assert not next(weights for weights in stored_weights() if weights.imported).intact
+
+
+def test_written_weights_may_be_read_by_whom_other_files_may(store: Path, checkpoint: Path, tmp_path: Path) -> None:
+    stored = import_weights(checkpoint, "nestfuse", fusion_weight_recipes())
+    save_half(torch.nn.Linear(2, 2), tmp_path / "trained.safetensors", {"method": "none"})
+    (tmp_path / "plain").write_text("")
+    for path in (stored, tmp_path / "trained.safetensors"):
+        assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert read_state_dict(tmp_path / "trained.safetensors")["weight"].dtype == torch.float16
 
 
 def test_foreign_or_missing_files_are_refused_and_nothing_is_stored(store: Path, tmp_path: Path) -> None:
