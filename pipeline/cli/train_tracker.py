@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", default=None, help="continue the run in --out")
     parser.add_argument("--backbone", metavar="FILE", help="checkpoint of the backbone to start from")
     parser.add_argument("--left-out", nargs="+", metavar="NAME", help="sequences kept out of training")
-    parser.add_argument("--device", metavar="NAME", help="cpu or cuda")
+    parser.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (default: cpu)")
     add_configuration_options(parser)
 
 

@@ -12,6 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from fusion.checkpoints import load_strictly, read_state_dict, save_half
+from fusion.devices import resolve_device
 from fusion.errors import InputError
 from fusion.whole_files import written_whole
 from trackers.networks.lite import LiteConfig, LiteNetwork
@@ -50,6 +52,7 @@ class TrackerTrainingConfig:
         learning_rate: peak for the head; the backbone gets ``backbone_rate`` times as much.
         unfreeze_at: share of the steps after which the backbone's deeper blocks learn too.
         precision: ``bfloat16`` runs forward and backward under autocast.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under torchrun each process takes the GPU of its own number.
     """
 
     data: tuple[Path, ...]
@@ -73,6 +76,13 @@ class TrackerTrainingConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     network: LiteConfig = field(default_factory=LiteConfig)
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} of a training must be at least 1, not {getattr(self, name)}")
+        if self.workers < 0:
+            raise InputError(f"workers of a training must be at least 0, not {self.workers}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingReport:
@@ -93,8 +103,17 @@ def train_tracker(config: TrackerTrainingConfig, report: Callable[[TrainingRepor
     Raises:
         InputError: data or checkpoint cannot be used, or ``out`` holds a run and ``resume`` is not given.
     """
-    rank, world = _join_process_group()
-    device = torch.device(config.device)
+    with _process_group(config.device) as (rank, world, device):
+        return _train(config, report, rank, world, device)
+
+
+def _train(
+    config: TrackerTrainingConfig,
+    report: Callable[[TrainingReport], None],
+    rank: int,
+    world: int,
+    device: torch.device,
+) -> Path:
     data = find_training_set(config.data, config.left_out)
     torch.manual_seed(config.seed)
     network = LiteNetwork(config.network)
@@ -144,11 +163,23 @@ def train_tracker(config: TrackerTrainingConfig, report: Callable[[TrainingRepor
     return config.out / WEIGHTS
 
 
-def _join_process_group() -> tuple[int, int]:
+@contextmanager
+def _process_group(device_name: str) -> Iterator[tuple[int, int, torch.device]]:
+    """Rank of this process, how many there are, and its device; joins the others when started by torchrun."""
+    device = resolve_device(device_name)
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world > 1 and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    return int(os.environ.get("RANK", "0")), world
+    if world <= 1:
+        yield 0, 1, device
+        return
+    if device.type == "cuda":
+        # One GPU for each process: NCCL refuses two on the same.
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield torch.distributed.get_rank(), world, device
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def _load_backbone(network: LiteNetwork, path: Path) -> None:
@@ -194,7 +225,7 @@ def _batches(
         batch_size=config.batch,
         num_workers=config.workers,
         worker_init_fn=_calm_worker,
-        pin_memory=config.device.startswith("cuda"),
+        pin_memory=resolve_device(config.device).type == "cuda",
         prefetch_factor=4 if config.workers else None,
         persistent_workers=False,
     )

@@ -87,7 +87,7 @@ def find_training_set(folders: Sequence[Path], left_out: Sequence[str] = ()) -> 
     names = {track.name for track in sequences}
     unknown = sorted(set(left_out) - names)
     if unknown:
-        raise InputError(f"--leave-out {', '.join(unknown)}: no such sequence; there are {', '.join(sorted(names))}")
+        raise InputError(f"--left-out {', '.join(unknown)}: no such sequence; there are {', '.join(sorted(names))}")
     kept = tuple(track for track in sequences if track.name not in left_out and len(track.shots) > 1)
     return TrainingSet(kept, tuple(boxed), tuple(photographs), tuple(registered))
 

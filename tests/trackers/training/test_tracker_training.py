@@ -77,8 +77,28 @@ def test_a_folder_without_data_is_refused(tmp_path: Path, change: str, message: 
 
 
 def test_an_unknown_left_out_sequence_is_refused(data: Path) -> None:
-    with pytest.raises(InputError, match=r"--leave-out nowhere: no such sequence; there are drive, heat, walk"):
+    with pytest.raises(InputError, match=r"--left-out nowhere: no such sequence; there are drive, heat, walk"):
         find_training_set(folders(data), left_out=["nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"batch": 0}, "batch"),
+        ({"checkpoint_every": 0}, "checkpoint_every"),
+        ({"workers": -1}, "workers"),
+    ],
+)
+def test_a_training_of_nothing_is_refused(tmp_path: Path, option: dict[str, int], message: str) -> None:
+    with pytest.raises(InputError, match=f"{message} of a training must be at least"):
+        TrackerTrainingConfig(data=(tmp_path,), out=tmp_path, **option)
+
+
+def test_an_unknown_device_is_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--device gpu"):
+        train_tracker(TrackerTrainingConfig(data=folders(data), out=tmp_path / "out", steps=1, device="gpu"))
+    assert not (tmp_path / "out").exists()
 
 
 boxes = st.builds(Box, *(st.floats(-50, 300) for _ in range(2)), *(st.floats(4, 200) for _ in range(2)))
