@@ -22,6 +22,7 @@ from fusion.graph_engines import GraphEngine
 from fusion.graph_method import GraphMethod
 from fusion.graphs import write_graph
 from fusion.picture_fuser import LumaMethod
+from fusion.whole_files import written_whole
 
 _CHECKED_SIZES = ((64, 96), (61, 83), (120, 75))
 _TOLERANCE = 1e-4 * 255
@@ -95,7 +96,8 @@ def export_fuser(
     out.mkdir(parents=True, exist_ok=True)
     paths = tuple(out / file for file in names)
     for path, content in zip(paths, contents, strict=True):
-        path.write_bytes(content)
+        with written_whole(path) as partial:
+            partial.write_bytes(content)
     return ExportReport(
         name=stem,
         paths=paths,

@@ -24,6 +24,7 @@ from fusion.attention import PAPER
 from fusion.errors import InputError, RunError
 from fusion.graph_engines import start_graph
 from fusion.onnx_writing import write_onnx
+from fusion.whole_files import written_whole
 from trackers.factory import load_network, tracker_config
 from trackers.networks.folding import folded
 from trackers.networks.interface import Features, SiameseNetwork
@@ -162,31 +163,39 @@ def _export_form(
     with torch.no_grad():
         template = template_graph(*template_crops)
     names = [f"template_{index}" for index in range(len(template))]
-    _write(template_graph, template_crops, crop_names, names, template_path)
-    _write(search_graph, (*search_crops, *template), [*crop_names, *names], ["score", "boxes"], search_path)
-    report = _compare(network, name, form, (template_path, search_path), crop_sides)
+    contents = (
+        _graph_file(template_graph, template_crops, crop_names, names),
+        _graph_file(search_graph, (*search_crops, *template), [*crop_names, *names], ["score", "boxes"]),
+    )
+    report = _compare(network, name, form, (template_path, search_path), contents, crop_sides)
     box_limit_px = _BOX_TOLERANCE_PX + _BOX_TOLERANCE * report.box_spread_px
     # Written so that a NaN fails too.
     if not (report.score_difference <= _SCORE_TOLERANCE and report.box_difference_px <= box_limit_px):
         raise RunError(
-            f"{search_path} differs from torch by {report.score_difference:.3g} in score and "
-            f"{report.box_difference_px:.3g} px in boxes; it was not exported right"
+            f"{stem} as ONNX differs from torch by {report.score_difference:.3g} in score and "
+            f"{report.box_difference_px:.3g} px in boxes; it was not written"
         )
+    for path, content in zip((template_path, search_path), contents, strict=True):
+        with written_whole(path) as partial:
+            partial.write_bytes(content)
     return report
 
 
-def _write(
-    graph: nn.Module, inputs: tuple[Tensor, ...], input_names: list[str], output_names: list[str], path: Path
-) -> None:
+def _graph_file(graph: nn.Module, inputs: tuple[Tensor, ...], input_names: list[str], output_names: list[str]) -> bytes:
     free = {name: {0: "targets"} for name in (*input_names, *output_names)}
-    path.write_bytes(write_onnx(graph, inputs, input_names, output_names, free))
+    return write_onnx(graph, inputs, input_names, output_names, free)
 
 
 def _compare(
-    network: nn.Module, name: str, form: Form, paths: tuple[Path, Path], crop_sides: tuple[int, int]
+    network: nn.Module,
+    name: str,
+    form: Form,
+    paths: tuple[Path, Path],
+    contents: tuple[bytes, bytes],
+    crop_sides: tuple[int, int],
 ) -> TrackerExportReport:
     """Run both graphs one after the other, and the network as the tracker does, on the same random crops."""
-    template_session, search_session = (start_graph(path.read_bytes(), "onnx", torch.device("cpu")) for path in paths)
+    template_session, search_session = (start_graph(content, "onnx", torch.device("cpu")) for content in contents)
     template_graph, search_graph = TemplateGraph(network), SearchGraph(network, 1 if form == "single" else 2)
     score_differences, box_differences, spreads = [], [], []
     for targets in _CHECKED_TARGETS:
@@ -210,7 +219,7 @@ def _compare(
         score_difference=max(score_differences),
         box_difference_px=max(box_differences),
         box_spread_px=max(spreads),
-        size_bytes=sum(path.stat().st_size for path in paths),
+        size_bytes=sum(map(len, contents)),
     )
 
 
