@@ -5,6 +5,7 @@ Every trial is an evaluation of its own, so a search goes on where it stopped, t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -17,12 +18,12 @@ import yaml
 from fusion.errors import InputError, RunError
 from trackers.evaluation.dataset import Dataset
 from trackers.evaluation.evaluation import Executor, run_missing
-from trackers.evaluation.interval import VOT_RGBT2019_INTERVAL
+from trackers.evaluation.interval import VOT_RGBT2019_INTERVAL, Interval
 from trackers.evaluation.jobs import Builder
 from trackers.evaluation.protocol import RunOptions
 from trackers.evaluation.scores import score_one_pass, score_resets
 from trackers.evaluation.scoring import choose_interval
-from trackers.evaluation.specs import TrackerSpec, build
+from trackers.evaluation.specs import TrackerSpec, build, fingerprint, sequence_fingerprint
 
 # Where the constants of SiamRPN++ and its relatives are searched, as (low, high).
 SEARCH_SPACE: Mapping[str, tuple[float, float]] = {
@@ -78,7 +79,8 @@ def tune(
         raise InputError(f"--trials must be at least 1, not {trials}")
     chosen = VOT_RGBT2019_INTERVAL if options.kind == "one-pass" else choose_interval(interval, dataset)
     out.mkdir(parents=True, exist_ok=True)
-    found = _read_trials(out / "trials.jsonl", seed)
+    search = _search_digest(dataset, spec, options, chosen, builder)
+    found = _read_trials(out / "trials.jsonl", seed, search)
     for number in range(trials):
         if number in found:
             continue
@@ -96,7 +98,7 @@ def tune(
             raise RunError(f"the EAO is undefined over {chosen}: no sequence is that long; see --interval")
         trial = Trial(number=number, settings=settings, objective=objective)
         found[number] = trial
-        line = {"number": number, "seed": seed, "settings": settings, "objective": objective}
+        line = {"number": number, "seed": seed, "search": search, "settings": settings, "objective": objective}
         with (out / "trials.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         say(f"trial {number}: {objective:.4f} {settings or 'preset'}")
@@ -107,7 +109,19 @@ def tune(
     return ordered
 
 
-def _read_trials(path: Path, seed: int) -> dict[int, Trial]:
+def _search_digest(
+    dataset: Dataset, spec: TrackerSpec, options: RunOptions, interval: Interval, builder: Builder
+) -> str:
+    """What objectives depend on besides the settings: those of other searches say nothing in this one."""
+    content = {
+        **fingerprint(spec, options, builder(spec)),
+        "interval": str(interval),
+        "sequences": {sequence.name: sequence_fingerprint(sequence) for sequence in dataset.sequences},
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read_trials(path: Path, seed: int, search: str) -> dict[int, Trial]:
     if not path.is_file():
         return {}
     found = {}
@@ -115,11 +129,16 @@ def _read_trials(path: Path, seed: int) -> dict[int, Trial]:
         try:
             entry = json.loads(line)
             trial = Trial(number=entry["number"], settings=entry["settings"], objective=entry["objective"])
-            trial_seed = entry["seed"]
+            trial_seed, trial_search = entry["seed"], entry["search"]
         except (KeyError, ValueError):
             # A kill while the line was written: the trial runs again, from the results on disk.
             continue
         if trial_seed != seed:
             raise InputError(f"{path}, line {number}: a search with --seed {trial_seed}; choose another --out")
+        if trial_search != search:
+            raise InputError(
+                f"{path}, line {number}: a search of another tracker, with other options or on other sequences; "
+                "choose another --out"
+            )
         found[trial.number] = trial
     return found

@@ -70,6 +70,24 @@ def test_a_search_goes_on_and_keeps_its_best(tmp_path: Path) -> None:
         search(tmp_path, 0)
 
 
+def test_objectives_of_another_search_are_not_taken_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_sequences(tmp_path / "data", {"alpha": 8, "beta": 9})
+    line = ["tune", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--trials", "1"]
+    line += ["--trackers", "closed-static", "--modalities", "ir"]
+    assert run([*line, "--sequences", "alpha"]) == 0
+    before = (tmp_path / "out" / "best.yaml").read_text()
+    for other in (
+        ("--sequences", "beta"),
+        ("--sequences", "alpha", "--modalities", "rgb"),
+        ("--sequences", "alpha", "--trackers", "closed-zoom"),
+        ("--sequences", "alpha", "--protocol", "vot-rgbt2019", "--interval", "2:8"),
+    ):
+        assert run([*line, *other]) == 2
+        assert "trials.jsonl, line 1: a search of another" in capsys.readouterr().err
+    assert (tmp_path / "out" / "best.yaml").read_text() == before
+    assert run([*line, "--sequences", "alpha", "--trials", "2"]) == 0
+
+
 def test_the_command_takes_one_tracker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_sequences(tmp_path / "data", {"alpha": 8})
     arguments = ["tune", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--trials", "1"]
