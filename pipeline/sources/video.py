@@ -154,7 +154,7 @@ class VideoFileSource(RecordedSource):
         period_s = 1 / self._info.fps
         reader = _Reader(container, stream)
         picture_of = PictureConverter(self._role, self._profile)
-        delivered = suspects = epoch = 0
+        delivered = suspects = epoch = stuck = 0
         last_s = -1e300
         suspect = False
         for frame in reader:
@@ -163,14 +163,19 @@ class VideoFileSource(RecordedSource):
                 continue
             suspect = (suspect and not frame.key_frame) or frame.is_corrupt
             suspects += suspect
-            file_s = frame.time - start_s if frame.time is not None else last_s + period_s
+            if frame.time is not None:
+                file_s = frame.time - start_s
+            else:  # a bare stream, as some cameras write it, has no time stamps
+                file_s = last_s + period_s if delivered else 0.0
             if file_s < last_s - _JUMP_BACK_S:  # go on from where it was, in a new epoch
                 start_s -= last_s + period_s - file_s
                 file_s, epoch = last_s + period_s, epoch + 1
                 self.warn(f"{self._info.name}: the time stamps jump back at frame {delivered}")
             elif file_s <= last_s:
                 file_s = last_s + 1e-6
-                self.warn(f"{self._info.name}: the time stamps do not rise at frame {delivered}")
+                if not stuck:
+                    self.warn(f"{self._info.name}: the time stamps do not rise at frame {delivered}")
+                stuck += 1
             last_s = file_s
             image = picture_of(frame)
             if delivered == 0:
@@ -178,6 +183,8 @@ class VideoFileSource(RecordedSource):
             time_s = file_s + self._offset_s
             yield Frame(image=image, time_s=time_s, arrival_s=time_s, index=delivered, epoch=epoch, suspect=suspect)
             delivered += 1
+        if stuck > 1:
+            self.warn(f"{self._info.name}: the time stamps do not rise at {stuck} of {delivered} frames")
         if suspects:
             self.warn(f"{self._info.name}: {suspects} of {delivered} frames are damaged")
         self._check_end(reader, delivered, last_s, container)

@@ -56,6 +56,23 @@ def test_video_time_begins_at_zero_and_takes_the_offset(tmp_path: Path) -> None:
         assert [frame.time_s for frame in source] == pytest.approx([0.04 * i - 0.25 for i in range(5)], abs=1e-3)
 
 
+def test_a_bare_stream_without_time_stamps_has_those_of_its_rate(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "bare.h264", length=10)
+    with open_source(str(path), role="visible") as source:
+        assert [frame.time_s for frame in source] == pytest.approx([index / source.info.fps for index in range(10)])
+        assert not source.warnings
+
+
+def test_time_stamps_that_stand_still_are_told_of_in_two_lines(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "stuck.mkv", length=6, codec="ffv1", pixel_format="bgr0", pts=[0, 40, 40, 40, 80, 80])
+    with open_source(str(path), role="visible") as source:
+        times_s = [frame.time_s for frame in source]
+        assert times_s == pytest.approx([0, 0.04, 0.04, 0.04, 0.08, 0.08], abs=1e-4)
+        assert times_s == sorted(set(times_s))
+        assert len(source.warnings) == 2
+        assert "do not rise at 3 of 6 frames" in source.warnings[1]
+
+
 def test_the_rotation_a_phone_writes_down_is_applied(tmp_path: Path) -> None:
     image = picture(0)
     with av.open(str(tmp_path / "phone.mkv"), "w") as container:
