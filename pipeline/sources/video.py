@@ -163,10 +163,9 @@ class VideoFileSource(RecordedSource):
                 continue
             suspect = (suspect and not frame.key_frame) or frame.is_corrupt
             suspects += suspect
-            if frame.time is not None:
-                file_s = frame.time - start_s
-            else:  # a bare stream, as some cameras write it, has no time stamps
-                file_s = last_s + period_s if delivered else 0.0
+            # Bare streams, as some cameras write them, have no time stamps.
+            expected_s = last_s + period_s if delivered else 0.0
+            file_s = expected_s if frame.time is None else frame.time - start_s
             if file_s < last_s - _JUMP_BACK_S:  # go on from where it was, in a new epoch
                 start_s -= last_s + period_s - file_s
                 file_s, epoch = last_s + period_s, epoch + 1
