@@ -88,7 +88,7 @@ def read_points(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         InputError: the file cannot be read, or a line is not four numbers; the message names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--points {path}: cannot be read; check the path") from error
     columns: tuple[str, ...] = _COLUMNS

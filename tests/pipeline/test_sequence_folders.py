@@ -43,6 +43,13 @@ def test_a_sequence_gives_both_channels_rate_and_boxes(tmp_path: Path) -> None:
     assert sequence.warnings == ()
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    folder = make_sequence(tmp_path / "s", BOTH, "\ufeff1,2,3,4\n", settings="fps=15")
+    (folder / "sequence").write_text("\ufeff" + (folder / "sequence").read_text())
+    assert open_sequence(folder).boxes == (Box(1, 2, 3, 4),)
+    assert open_sequence(folder).fps == 15
+
+
 def test_channels_may_lie_in_another_folder(tmp_path: Path) -> None:
     make_sequence(tmp_path / "a", BOTH, "1,1,2,2\n")
     (tmp_path / "b").mkdir()

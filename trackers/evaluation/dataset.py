@@ -24,6 +24,7 @@ from trackers.evaluation.regions import (
     check_region_count,
     parse_numbers,
     read_lines,
+    read_text,
     regions_from_rows,
 )
 
@@ -171,12 +172,12 @@ def read_tags(folder: Path, length: int) -> dict[str, BoolArray]:
     """Read ``<name>.tag`` files: one 0 or 1 per frame; frames beyond the end of a file have no tag.
 
     Raises:
-        InputError: a line is neither 0 nor 1, or there are more lines than frames.
+        InputError: a file is no text, a line is neither 0 nor 1, or there are more lines than frames.
     """
     tags = {}
     for path in sorted(folder.glob("*.tag")):
         values = np.zeros(length, dtype=np.bool_)
-        lines = path.read_text(encoding="utf-8").split()
+        lines = read_text(path, "tag file").split()
         if len(lines) > length:
             raise InputError(f"{path}, line {length + 1}: more lines than the {length} frames of the sequence")
         for number, text in enumerate(lines):
@@ -214,7 +215,7 @@ def _read_metadata(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     metadata = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "metadata").splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         key, separator, value = line.partition("=")

@@ -59,18 +59,27 @@ def regions_from_rows(rows: Sequence[Sequence[float]]) -> Regions:
     return Regions(numbers, counts)
 
 
+def read_text(path: Path, what: str) -> str:
+    """A text file, without the byte order mark that some editors put before it.
+
+    Raises:
+        InputError: the file is missing or not text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise InputError(f"{what} {path} does not exist") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{what} {path} cannot be read: {error}") from error
+
+
 def read_lines(path: Path, what: str) -> list[str]:
     """Lines of a text file without the empty ones at its end.
 
     Raises:
         InputError: the file is missing, not text, or empty.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise InputError(f"{what} {path} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{what} {path} cannot be read: {error}") from error
+    lines = read_text(path, what).splitlines()
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:

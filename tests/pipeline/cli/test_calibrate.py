@@ -28,7 +28,11 @@ def calibrate(pictures: tuple[Path, Path], out: Path, *more: object) -> int:
 CORNERS = np.array([[10, 10], [80, 12], [78, 60], [14, 58], [40, 30]], float)
 
 
-@pytest.mark.parametrize("header", ["", "thermal_x,thermal_y,visible_x,visible_y\n"])
+@pytest.mark.parametrize(
+    "header",
+    # The last as spreadsheets save it, with a byte order mark.
+    ["", "thermal_x,thermal_y,visible_x,visible_y\n", "\ufeffthermal_x,thermal_y,visible_x,visible_y\n"],
+)
 def test_points_give_their_homography(
     pictures: tuple[Path, Path], tmp_path: Path, header: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,6 +80,14 @@ def test_wrong_metadata(tmp_path: Path, metadata: str, message: str) -> None:
         read_dataset(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["sequence", "groundtruth.txt", "x.tag", "../list.txt"])
+def test_files_that_are_no_text_are_named(tmp_path: Path, name: str) -> None:
+    folder = make_sequence(tmp_path, "a")
+    (folder / name).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=f"{Path(name).name} cannot be read"):
+        read_dataset(tmp_path)
+
+
 def test_wrong_tags_lists_and_folders(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a folder"):
         read_dataset(tmp_path / "absent")

@@ -10,7 +10,7 @@ import pytest
 
 from fusion.errors import InputError
 from trackers.box import Box
-from trackers.evaluation.regions import area_preserving_box, initial_box, regions_from_rows
+from trackers.evaluation.regions import area_preserving_box, initial_box, read_lines, regions_from_rows
 
 REPO = Path(__file__).resolve().parents[3]
 CASES = REPO.parent / "shared" / "vot" / "train" / "cases" / "polygon_to_box.json"
@@ -51,3 +51,9 @@ def test_rows_of_different_kinds_come_back_as_they_were() -> None:
 def test_a_polygon_of_two_points_is_refused() -> None:
     with pytest.raises(InputError):
         area_preserving_box([1, 2, 3, 4, 5])
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    path = tmp_path / "groundtruth.txt"
+    path.write_text("\ufeff1,2,3,4\n5,6,7,8\n\n", encoding="utf-8")
+    assert read_lines(path, "ground truth") == ["1,2,3,4", "5,6,7,8"]
