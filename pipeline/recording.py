@@ -103,6 +103,7 @@ def record_stream(
         pairs = opened.enter_context(open_pairs(settings.source))
         settings = _with_usable_modality(settings, pairs, say)
         check_output_folder(folder, overwrite=overwrite)
+        _check_inputs_stay(settings, folder)
         telemetry = Telemetry()
         if settings.collector is not None:
             link = CollectorLink(settings.collector, telemetry=telemetry, health=SourceWatch(pairs).health)
@@ -223,6 +224,13 @@ def _run(
                 raise
             say(f"warning: {SUMMARY_NAME} could not be written ({error.strerror})")
     return summary
+
+
+def _check_inputs_stay(settings: StreamSettings, folder: Path) -> None:
+    replaced = {(folder / name).resolve() for name in own_files(folder)}
+    for option, uri in (("--visible", settings.source.visible), ("--thermal", settings.source.thermal)):
+        if uri and Path(uri).resolve() in replaced:
+            raise InputError(f"{option} {uri}: the recording would take its place; give another --out than {folder}")
 
 
 def _device_fields(settings: StreamSettings) -> dict[str, Any]:

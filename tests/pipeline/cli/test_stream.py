@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -203,6 +204,19 @@ def test_bad_input_is_named_in_one_or_two_lines(
     printed = capsys.readouterr().err
     assert word in printed
     assert len([line for line in printed.splitlines() if not line.startswith("warning")]) <= 2
+
+
+@pytest.mark.parametrize("name", ["fused.mp4", "fused-002.mp4"])
+def test_an_input_is_never_replaced_by_the_recording(
+    media: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    earlier = tmp_path / "out" / name
+    shutil.copy(media / "visible.mp4", earlier)
+    line = ["--visible", earlier, "--thermal", media / "thermal.mp4", *CHEAP, "--out", tmp_path / "out", "--overwrite"]
+    assert stream(*line) == 2
+    assert "give another --out" in capsys.readouterr().err
+    assert earlier.read_bytes() == (media / "visible.mp4").read_bytes()
 
 
 def test_a_wrong_key_in_the_configuration_is_named(
