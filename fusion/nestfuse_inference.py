@@ -55,7 +55,7 @@ class NestBlock:
                 cells = result[:, :, row::2, column::2]
                 last_row, last_column = row + (height - row + 1) // 2, column + (width - column + 1) // 2
                 cells += phases[2 * row + column][:, :, row:last_row, column:last_column]
-        return functional.conv2d(result.relu_(), self.mix, self.mix_bias).relu_()
+        return pointwise(result.relu_(), self.mix, self.mix_bias).relu_()
 
 
 class NestFuseMethod:
@@ -144,7 +144,7 @@ class PhaseDecoder:
         maps = [scale.to(self._dtype) for scale in features]
         if self._adapters:
             pairs = zip(maps, self._adapters, strict=True)
-            maps = [functional.conv2d(scale, weight, bias).relu_() for scale, (weight, bias) in pairs]
+            maps = [pointwise(scale, weight, bias).relu_() for scale, (weight, bias) in pairs]
         weight, bias = self._output
         return functional.conv2d(last_map(self._blocks, maps).float(), weight, bias).relu_()
 
@@ -185,6 +185,14 @@ def phase_kernels(kernel: Tensor) -> Tensor:
 
     folded = [fold(fold(kernel, 2, row), 3, column) for row in (0, 1) for column in (0, 1)]
     return torch.cat(folded)
+
+
+def pointwise(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The 1x1 convolution (out, in, 1, 1) of channels-last features, as the matrix product that it is.
+
+    As a convolution, PyTorch would lay the features out anew on a CPU.
+    """
+    return functional.linear(features.permute(0, 2, 3, 1), weight[:, :, 0, 0], bias).permute(0, 3, 1, 2)
 
 
 def mirrored_cat(parts: Sequence[Tensor], doubled: Tensor | None = None) -> Tensor:
