@@ -12,6 +12,7 @@ import difflib
 import errno
 import importlib
 import importlib.util
+import io
 import os
 import re
 import signal
@@ -86,6 +87,7 @@ def run(argv: Sequence[str]) -> int:
     A defect of the program keeps its traceback.
     """
     _let_idle_threads_sleep()
+    _print_anything()
     try:
         with _interruptible():
             return _dispatch(list(argv))
@@ -115,6 +117,12 @@ def _let_idle_threads_sleep() -> None:
     # picture of nestfuse-lite took 1,500 ms by default, 150 to 360 ms with 30000, 90 ms with 2000, and 37 ms alone.
     if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
+
+def _print_anything() -> None:
+    # A file name that is no text, or a dash where the terminal knows ASCII alone, must not fail a run at its last word.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def command_module(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -75,7 +76,9 @@ def read_image(path: Path, role: Role) -> tuple[Picture, str | None]:
     image = _decoded(data)
     if image is None:
         raise InputError(f"{path}: not a readable picture (empty, damaged or of another format); replace the file")
-    count = cv2.imcount(str(path)) if path.suffix.lower() in _SEVERAL_SUFFIXES else 1
+    # As bytes, for OpenCV crashes on a name that is no UTF-8.
+    name = os.fsencode(path)
+    count = cv2.imcount(name) if path.suffix.lower() in _SEVERAL_SUFFIXES else 1  # type: ignore[arg-type]
     if count > 1:
         raise InputError(f"{path}: holds {count} pictures, not one; save them as files of their own in a folder")
     return to_frame_image(image, role, str(path))

@@ -7,6 +7,7 @@ Only names, regions and sizes are read here; pictures are opened when a tracker 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -205,7 +206,10 @@ def picture_size(source: Path, channels: Mapping[ChannelName, tuple[Path, ...]])
 def first_picture_size(channels: Mapping[ChannelName, tuple[Path, ...]]) -> tuple[int, int] | None:
     """Width and height of the first picture of the first channel that begins with a readable one, else None."""
     for files in channels.values():
-        picture = cv2.imread(str(files[0]), cv2.IMREAD_UNCHANGED) if files and files[0].is_file() else None
+        if not files or not files[0].is_file():
+            continue
+        # As bytes, for OpenCV crashes on a name that is no UTF-8.
+        picture = cv2.imread(os.fsencode(files[0]), cv2.IMREAD_UNCHANGED)  # type: ignore[call-overload]
         if picture is not None:
             return picture.shape[1], picture.shape[0]
     return None

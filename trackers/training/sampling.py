@@ -8,6 +8,7 @@ and one fusion learn from all the data there is.
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +142,8 @@ class PairSampler(Dataset[dict[str, NDArray[np.generic]]]):
         if path in self._pictures:
             self._pictures.move_to_end(path)
             return self._pictures[path]
-        decoded = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        # As bytes, for OpenCV crashes on a name that is no UTF-8.
+        decoded = cv2.imread(os.fsencode(path), cv2.IMREAD_COLOR)  # type: ignore[call-overload]
         if decoded is None:
             raise InputError(f"training picture {path} cannot be read")
         picture = np.asarray(decoded, dtype=np.uint8)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from fusion.didfuse import DidFuse
 from pipeline.cli.main import run
 from tests.pipeline.cli.conftest import COUNT, HEIGHT, WIDTH, scene
 
+REPO = Path(__file__).resolve().parents[3]
 VISIBLE, THERMAL = scene(4)
 
 
@@ -250,3 +254,31 @@ def test_a_wrong_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
     assert "absent.pth" in capsys.readouterr().err
     assert run([*line, "--method", "nestfsue"]) == 2
     assert "nestfuse" in capsys.readouterr().err
+
+
+def test_a_file_name_that_is_no_text_is_a_name_like_any_other(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path)
+    visible, thermal, out = (Path(os.fsdecode(folder + b"/" + name)) for name in (b"v\xe9.png", b"t\xe9.png", b"o\xe9"))
+    for path, picture in ((visible, VISIBLE), (thermal, THERMAL)):
+        assert cv2.imwrite(str(tmp_path / "plain.png"), picture)
+        (tmp_path / "plain.png").rename(path)
+    # In a process of its own: OpenCV used to end it. With the strict output of most terminals.
+    line = [sys.executable, "run_stream.py", "fuse", "--visible", visible, "--thermal", thermal]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    ended = subprocess.run(
+        [*line, "--method", "average", "--out", f"{out}.png"],
+        cwd=REPO,
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert b"fused picture" in ended.stdout
+    assert Path(f"{out}.png").is_file()
+
+
+def test_a_dash_is_printed_where_ascii_alone_is_known(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    code = "from pipeline.cli import main; main._load = lambda name: (print('\\u2013'), exit(0)); main.run(['doctor'])"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=REPO, env=environment, capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout.strip()) == (0, b"\\u2013"), ended.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,7 +64,8 @@ def _picture(part: SequenceRuns, frame: int) -> bytes | None:
 
 
 def _tile(path: Path, truth: Sequence[float], last: Sequence[float]) -> NDArray[np.uint8] | None:
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
+    # As bytes, for OpenCV crashes on a name that is no UTF-8.
+    picture = cv2.imread(os.fsencode(path), cv2.IMREAD_COLOR) if path.is_file() else None  # type: ignore[call-overload]
     if picture is None:
         return None
     scale = _TILE_WIDTH / picture.shape[1]
