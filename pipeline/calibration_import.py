@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,8 @@ def plane_homography(
 
 def _open_storage(path: Path) -> cv2.FileStorage:
     try:
-        storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_READ)
+        # As bytes, for OpenCV crashes on a name that is no UTF-8.
+        storage: cv2.FileStorage = cv2.FileStorage(os.fsencode(path), cv2.FILE_STORAGE_READ)  # type: ignore[call-overload]
     except (cv2.error, SystemError) as error:
         raise InputError(f"{path}: not an OpenCV storage file; check the path") from error
     if not storage.isOpened():

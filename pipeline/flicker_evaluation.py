@@ -103,7 +103,7 @@ def measure_video(
 def write_video_scores(folder: Path, results: Mapping[str, VideoScores], title: str) -> None:
     """Write ``scores.json`` and ``table.md`` into ``folder``."""
     entries = {name: scores.entry() for name, scores in results.items()}
-    (folder / "scores.json").write_text(json.dumps(entries, indent=1) + "\n")
+    (folder / "scores.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     lines = [
         f"## Flicker on {title}",
         "",
@@ -120,7 +120,7 @@ def write_video_scores(folder: Path, results: Mapping[str, VideoScores], title: 
         "frames, more is better.",
         "",
     ]
-    (folder / "table.md").write_text("\n".join(lines))
+    (folder / "table.md").write_text("\n".join(lines), encoding="utf-8")
 
 
 def _count(state: _Running, pair: FramePair, visible: NDArray[np.uint8], fused: NDArray[np.uint8]) -> None:

@@ -263,8 +263,10 @@ def ranks(results: Sequence[MethodScores], convention: ConventionName, metric: s
 
 def write_scores(folder: Path, results: Sequence[MethodScores]) -> None:
     """Write ``scores.json``, ``scores.csv`` (one row per picture) and ``table.md`` into ``folder``."""
-    (folder / "scores.json").write_text(json.dumps({s.method: _entry(s) for s in results}, indent=1) + "\n")
-    with (folder / "scores.csv").open("w", newline="") as stream:
+    (folder / "scores.json").write_text(
+        json.dumps({s.method: _entry(s) for s in results}, indent=1) + "\n", encoding="utf-8"
+    )
+    with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["method", "image", "convention", *METRIC_NAMES])
         for scores in results:
@@ -272,7 +274,7 @@ def write_scores(folder: Path, results: Sequence[MethodScores]) -> None:
                 for index, name in enumerate(scores.names):
                     values = [repr(columns[metric][index]) for metric in METRIC_NAMES]
                     writer.writerow([scores.method, name, convention, *values])
-    (folder / "table.md").write_text(_tables(results))
+    (folder / "table.md").write_text(_tables(results), encoding="utf-8")
 
 
 def _entry(scores: MethodScores) -> dict[str, object]:

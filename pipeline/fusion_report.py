@@ -100,7 +100,7 @@ def write_report(
         plots=[(metric, _strip(results, metric)) for metric in METRIC_NAMES],
         gain=_DIFFERENCE_GAIN,
     )
-    path.write_text(page)
+    path.write_text(page, encoding="utf-8")
 
 
 def _table(results: Sequence[MethodScores], convention: ConventionName) -> list[tuple[str, list[_Cell]]]:

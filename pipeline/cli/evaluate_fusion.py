@@ -182,7 +182,7 @@ def _measure_stills(arguments: argparse.Namespace) -> int:
         results=results,
         most_sheets=arguments.sheets,
     )
-    print((arguments.out / "table.md").read_text(), end="")
+    print((arguments.out / "table.md").read_text(encoding="utf-8"), end="")
     print(f"report: {arguments.out / 'report.html'}")
     return 0
 
@@ -215,7 +215,7 @@ def _measure_video(arguments: argparse.Namespace) -> int:
             for warning in stream.warnings:
                 print(f"warning: {warning}", file=sys.stderr, flush=True)
     write_video_scores(arguments.out, results, display_name(arguments.video_visible))
-    print((arguments.out / "table.md").read_text(), end="")
+    print((arguments.out / "table.md").read_text(encoding="utf-8"), end="")
     return 0
 
 

@@ -121,7 +121,8 @@ def _let_idle_threads_sleep() -> None:
 
 def _print_anything() -> None:
     # A file name that is no text, or a dash where the terminal knows ASCII alone, must not fail a run at its last word.
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+    prints_all = sys.stdout.encoding == "utf-8" and sys.stdout.errors == "surrogateescape"
+    if isinstance(sys.stdout, io.TextIOWrapper) and not prints_all:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 

@@ -3,7 +3,10 @@
 import base64
 import csv
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -22,6 +25,7 @@ from pipeline.flicker_evaluation import measure_video, write_video_scores
 from pipeline.fusion_evaluation import find_pairs, ranks, read_grey, score_methods
 from pipeline.fusion_report import difference_colors, matched_tone, place_of_disagreement
 
+REPO = Path(__file__).resolve().parents[2]
 SIZE = (70, 90)
 
 
@@ -279,6 +283,15 @@ def test_what_is_odd_about_a_measured_video_is_said(tmp_path: Path, capsys: pyte
     said = capsys.readouterr().err
     assert "no calibration given" in said
     assert "2 of 6 visible frames found no thermal frame" in said
+
+
+def test_a_machine_that_knows_ascii_alone_gets_the_same_report(data: Path, tmp_path: Path) -> None:
+    line = [sys.executable, "run_stream.py", "evaluate-fusion", "--data", data, "--fused", tmp_path / "mean"]
+    line += ["--workers", "1", "--max-pairs", "1", "--out", tmp_path / "out"]
+    poor = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ended = subprocess.run(line, cwd=REPO, env=poor, capture_output=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "utf-8" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_an_earlier_measurement_is_replaced_only_on_request(data: Path, tmp_path: Path) -> None:

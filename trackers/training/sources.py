@@ -100,7 +100,7 @@ def read_sequence(folder: Path) -> Track:
     """
     channels = _channels(folder)
     shots = []
-    lines = (folder / "groundtruth.txt").read_text().split()
+    lines = (folder / "groundtruth.txt").read_text(encoding="utf-8").split()
     for number, line in enumerate(lines, start=1):
         try:
             values = [float(value) for value in line.split(",")]
@@ -124,7 +124,7 @@ def read_sequence(folder: Path) -> Track:
 def _channels(folder: Path) -> dict[str, str]:
     metadata = folder / "sequence"
     if metadata.is_file():
-        pairs = (line.split("=", 1) for line in metadata.read_text().splitlines() if "=" in line)
+        pairs = (line.split("=", 1) for line in metadata.read_text(encoding="utf-8").splitlines() if "=" in line)
         found = {key.removeprefix("channels."): value for key, value in pairs if key.startswith("channels.")}
         if found:
             return found
@@ -157,7 +157,7 @@ def _read_boxes(folder: Path) -> dict[str, tuple[Box, ...]]:
     path = folder / "boxes.json"
     if not path.is_file():
         return {}
-    listed = json.loads(path.read_text())
+    listed = json.loads(path.read_text(encoding="utf-8"))
     return {
         name: tuple(
             Box(*(float(value) for value in entry[:4]))
