@@ -121,9 +121,11 @@ def _let_idle_threads_sleep() -> None:
 
 def _print_anything() -> None:
     # A file name that is no text, or a dash where the terminal knows ASCII alone, must not fail a run at its last word.
-    prints_all = sys.stdout.encoding == "utf-8" and sys.stdout.errors == "surrogateescape"
-    if isinstance(sys.stdout, io.TextIOWrapper) and not prints_all:
-        sys.stdout.reconfigure(errors="backslashreplace")
+    out = sys.stdout
+    if not isinstance(out, io.TextIOWrapper):  # None where the standard output is closed
+        return
+    if (out.encoding, out.errors) != ("utf-8", "surrogateescape"):
+        out.reconfigure(errors="backslashreplace")
 
 
 def command_module(name: str) -> str:

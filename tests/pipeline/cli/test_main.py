@@ -148,3 +148,8 @@ def test_idle_threads_sleep_soon_unless_the_environment_says_how(given: dict[str
         [sys.executable, "-c", program], cwd=REPO, env={**kept, **given}, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == f"{expected} False"
+
+
+def test_a_closed_output_is_no_hindrance() -> None:
+    code = "import sys; sys.stdout = None; from pipeline.cli import main; sys.exit(main.run(['--version']))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPO, check=False).returncode == 0
