@@ -20,6 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn, Protocol, cast
 
@@ -120,11 +121,13 @@ def _let_idle_threads_sleep() -> None:
 
 
 def _print_anything() -> None:
+    # Closed by whoever started the program: their numbers must not go to a file that libraries then write words to.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - until the end
     # A file name that is no text, or a dash where the terminal knows ASCII alone, must not fail a run at its last word.
     out = sys.stdout
-    if not isinstance(out, io.TextIOWrapper):  # None where the standard output is closed
-        return
-    if (out.encoding, out.errors) != ("utf-8", "surrogateescape"):
+    if isinstance(out, io.TextIOWrapper) and (out.encoding, out.errors) != ("utf-8", "surrogateescape"):
         out.reconfigure(errors="backslashreplace")
 
 
