@@ -154,6 +154,8 @@ class StreamSettings:
     def __post_init__(self) -> None:
         if self.overlay.tint and not self.recording.overlay:
             raise InputError("--tint is part of the overlay; leave out --no-overlay")
+        if self.overlay.tint and self.fusion.gray:
+            raise InputError("--tint shows what is warm in colour; leave out --gray")
 
     @property
     def runs_live(self) -> bool:

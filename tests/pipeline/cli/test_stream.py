@@ -170,6 +170,7 @@ def bad_lines() -> Iterator[tuple[str, list[str], str]]:
     """Name, arguments (``@`` stands for the media folder) and a word that the message must contain."""
     both = ["--visible", "@/visible.mp4", "--thermal", "@/thermal.mp4"]
     yield "tint without overlay", [*both, "--tint", "--no-overlay"], "--tint"
+    yield "tint without colour", [*both, "--tint", "--gray"], "--gray"
     yield "missing file", ["--visible", "@/absent.mp4", "--thermal", "@/thermal.mp4"], "absent.mp4"
     yield "truncated video", ["--visible", "@/cut.mp4", "--thermal", "@/thermal.mp4"], "cut.mp4"
     yield "audio only", ["--visible", "@/visible.mp4", "--thermal", "@/audio.wav"], "audio.wav"
