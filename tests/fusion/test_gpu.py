@@ -47,7 +47,12 @@ def test_pictures_are_those_of_the_cpu(pooling: PoolingKind) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", [name for name in ("nestfuse", "auif", "didfuse", "average", "laplacian") if name in FUSION_METHODS]
+    "method",
+    [
+        name
+        for name in ("nestfuse", "nestfuse-narrow", "auif", "didfuse", "average", "laplacian")
+        if name in FUSION_METHODS
+    ],
 )
 def test_every_shipped_method_runs_with_a_gpu(method: str) -> None:
     visible, thermal = pair(96, 128)

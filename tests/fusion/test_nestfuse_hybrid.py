@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fusion.attention import NESTFUSE, PAPER, AttentionStrategy, PoolingKind
+from fusion.checkpoints import read_state_dict
 from fusion.factory import build_fuser, graph_engine
 from fusion.fuser import EngineName
 from fusion.graph_engines import GraphEngine, GraphEngineName
@@ -19,6 +20,7 @@ from fusion.nestfuse_hybrid import NestFuseHybrid, decoder_in_engine, nestfuse_i
 from fusion.nestfuse_inference import NestFuseMethod
 from fusion.nestfuse_strips import NestFuseStrips, ScaleMethod
 from fusion.tile_convolution import has_laid_out_convolutions
+from fusion.weight_store import find_weights
 from tests.fusion.small_networks import small_nestfuse
 
 CPU = torch.device("cpu")
@@ -89,3 +91,18 @@ def test_half_the_bits_stay_within_a_grey_level() -> None:
     assert exact.std() > 10
     assert np.abs(exact - halved).max() <= 2
     assert np.abs(exact - halved).mean() < 0.5
+
+
+def test_the_shipped_narrow_network_has_the_encoder_of_the_full_one_and_nearly_its_pictures() -> None:
+    paths = [find_weights(name) for name in ("nestfuse", "nestfuse-narrow")]
+    full, narrow = (read_state_dict(path) for path in paths if path is not None)
+    encoder = [name for name in narrow if name.startswith("conv0.") or name[3:5] == "_0"]
+    assert len(encoder) == 18
+    assert all(torch.equal(narrow[name], full[name]) for name in encoder)
+    visible, thermal = pair(96, 128)
+    expected, got = (
+        build_fuser(name, range_name="fixed", gray=True)(visible, thermal).astype(int)
+        for name in ("nestfuse", "nestfuse-narrow")
+    )
+    assert expected.std() > 10
+    assert np.abs(got - expected).mean() < 2
