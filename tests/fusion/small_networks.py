@@ -26,6 +26,9 @@ def small_nestfuse(
             # Of about gain 1, so that the picture stays on its scale and no ReLU hides a mistake.
             nn.init.uniform_(unit.weight, -0.2, 1.0)
             unit.weight.data *= 2.5 / unit.weight[0].numel()
+            if unit.out_channels == 1:
+                # Of few channels, all could count as negative.
+                unit.weight.data.abs_()
     return network
 
 
