@@ -123,13 +123,25 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -
 def save_half(module: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
     """Write the weights of ``module`` as safetensors in half precision, replacing ``path`` in one step."""
     state = {
-        name: value.detach().to("cpu", torch.float16 if value.is_floating_point() else value.dtype).contiguous()
+        name: value.detach().to("cpu", torch.float16 if value.is_floating_point() else value.dtype)
         for name, value in module.state_dict().items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
+    save_tensors(state, path, metadata)
+
+
+def save_tensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors by name as safetensors, replacing ``path`` in one step.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    content = safetensors.torch.save(
+        {name: value.contiguous() for name, value in state.items()}, None if metadata is None else dict(metadata)
+    )
     with written_whole(path) as partial:
-        # save_file would let nobody but its writer read the file.
-        partial.write_bytes(safetensors.torch.save(state, dict(metadata)))
+        # Not by save_file, which would let nobody but its writer read the file.
+        partial.write_bytes(content)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ NightName = Literal["auto", "on", "off"]
 PoolingName = Literal["avg", "max", "nuclear", "nuclear-fast"]
 SpatialName = Literal["softmax", "l1"]
 EngineName = Literal["torch", "onnx", "openvino", "openvino-bf16"]
-EngineChoice = Literal["auto", "torch", "onnx", "openvino", "openvino-bf16"]
+EngineChoice = Literal["auto", EngineName]
 
 FUSION_MODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

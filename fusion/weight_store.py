@@ -15,12 +15,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-import safetensors.torch
 from torch import Tensor
 
-from fusion.checkpoints import read_state_dict
+from fusion.checkpoints import read_state_dict, save_tensors
 from fusion.errors import InputError
-from fusion.whole_files import written_whole
 
 DIRECTORY_VARIABLE = "RGBT_STREAM_WEIGHTS"
 
@@ -131,9 +129,7 @@ def import_weights(path: Path, name: str, recipes: Sequence[WeightRecipe]) -> Pa
     target = weights_directory() / f"{name}.safetensors"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(target) as partial:
-            # save_file would let nobody but its writer read the file.
-            partial.write_bytes(safetensors.torch.save({key: value.contiguous() for key, value in state.items()}))
+        save_tensors(state, target)
         note_digest(target)
     except OSError as error:
         raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import yaml
 from numpy.typing import NDArray
 
 from fusion.errors import InputError
+from fusion.opencv_names import opencv_name
 from pipeline.calibration import Calibration, CameraModel, is_sound
 
 Matrix = NDArray[np.float64]
@@ -99,8 +99,7 @@ def plane_homography(
 
 def _open_storage(path: Path) -> cv2.FileStorage:
     try:
-        # As bytes, for OpenCV crashes on a name that is no UTF-8.
-        storage: cv2.FileStorage = cv2.FileStorage(os.fsencode(path), cv2.FILE_STORAGE_READ)  # type: ignore[call-overload]
+        storage = cv2.FileStorage(opencv_name(path), cv2.FILE_STORAGE_READ)
     except (cv2.error, SystemError) as error:
         raise InputError(f"{path}: not an OpenCV storage file; check the path") from error
     if not storage.isOpened():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion.errors import InputError, RunError
+from fusion.opencv_names import opencv_name
 from pipeline.frames import Frame
 from pipeline.sources.base import RecordedSource, Role, SourceInfo, SourceOptions
 
@@ -76,9 +76,7 @@ def read_image(path: Path, role: Role) -> tuple[Picture, str | None]:
     image = _decoded(data)
     if image is None:
         raise InputError(f"{path}: not a readable picture (empty, damaged or of another format); replace the file")
-    # As bytes, for OpenCV crashes on a name that is no UTF-8.
-    name = os.fsencode(path)
-    count = cv2.imcount(name) if path.suffix.lower() in _SEVERAL_SUFFIXES else 1  # type: ignore[arg-type]
+    count = cv2.imcount(opencv_name(path)) if path.suffix.lower() in _SEVERAL_SUFFIXES else 1
     if count > 1:
         raise InputError(f"{path}: holds {count} pictures, not one; save them as files of their own in a folder")
     return to_frame_image(image, role, str(path))

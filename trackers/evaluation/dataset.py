@@ -7,7 +7,6 @@ Only names, regions and sizes are read here; pictures are opened when a tracker 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 
 from fusion.errors import InputError
+from fusion.opencv_names import opencv_name
 from trackers.evaluation.raster import BoolArray
 from trackers.evaluation.regions import (
     Regions,
@@ -208,8 +208,7 @@ def first_picture_size(channels: Mapping[ChannelName, tuple[Path, ...]]) -> tupl
     for files in channels.values():
         if not files or not files[0].is_file():
             continue
-        # As bytes, for OpenCV crashes on a name that is no UTF-8.
-        picture = cv2.imread(os.fsencode(files[0]), cv2.IMREAD_UNCHANGED)  # type: ignore[call-overload]
+        picture = cv2.imread(opencv_name(files[0]), cv2.IMREAD_UNCHANGED)
         if picture is not None:
             return picture.shape[1], picture.shape[0]
     return None

@@ -8,7 +8,6 @@ and one fusion learn from all the data there is.
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from fusion.errors import InputError
+from fusion.opencv_names import opencv_name
 from trackers.box import Box, iou
 from trackers.training import augmentation
 from trackers.training.augmentation import Generator, Picture
@@ -142,8 +142,7 @@ class PairSampler(Dataset[dict[str, NDArray[np.generic]]]):
         if path in self._pictures:
             self._pictures.move_to_end(path)
             return self._pictures[path]
-        # As bytes, for OpenCV crashes on a name that is no UTF-8.
-        decoded = cv2.imread(os.fsencode(path), cv2.IMREAD_COLOR)  # type: ignore[call-overload]
+        decoded = cv2.imread(opencv_name(path), cv2.IMREAD_COLOR)
         if decoded is None:
             raise InputError(f"training picture {path} cannot be read")
         picture = np.asarray(decoded, dtype=np.uint8)

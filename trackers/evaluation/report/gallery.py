@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion.opencv_names import opencv_name
 from trackers.evaluation.measures import SequenceRuns
 from trackers.evaluation.report.content import Entry, GalleryPicture
 from trackers.evaluation.scores import ResetScores
@@ -64,8 +64,7 @@ def _picture(part: SequenceRuns, frame: int) -> bytes | None:
 
 
 def _tile(path: Path, truth: Sequence[float], last: Sequence[float]) -> NDArray[np.uint8] | None:
-    # As bytes, for OpenCV crashes on a name that is no UTF-8.
-    picture = cv2.imread(os.fsencode(path), cv2.IMREAD_COLOR) if path.is_file() else None  # type: ignore[call-overload]
+    picture = cv2.imread(opencv_name(path), cv2.IMREAD_COLOR) if path.is_file() else None
     if picture is None:
         return None
     scale = _TILE_WIDTH / picture.shape[1]
