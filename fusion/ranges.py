@@ -1,12 +1,13 @@
 """How the output of a fusion method, grey levels without bounds, becomes 8 bit.
 
 ``fixed`` rounds and clips. ``stretch`` maps the lowest and highest value of the picture to 0 and 255, as the
-NestFuse authors do when they save: right for stills, flickers on video. ``smooth`` does so with bounds that follow the
-video slowly, and calms what stands still.
+NestFuse authors do when they save: right for stills, flickers on video. ``smooth`` does so with the bounds of the last
+seconds, and calms what stands still.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -39,18 +40,32 @@ class SmoothRangeConfig:
     """How the smooth range follows a video.
 
     Attributes:
-        adaption: share of a new picture in the running range, per picture; 0.02 settles within two to four seconds.
+        held_pictures: the range has room for the lowest and highest values of so many pictures, so that something
+            that comes and goes does not move it every time; 50 are two seconds.
+        widening: share of the way to a wider range that is gone per picture; 0.05 arrives within two seconds.
+        narrowing: the same for a narrower range, once what was wide has been gone for ``held_pictures``. Slow, for
+            nothing is cut off meanwhile; a range of which less than two thirds are used narrows at ``widening``.
+        margin: share of the range at either end that is given up, because the extremes of many pictures are those of
+            noise and single pixels.
         minimum_span: the range never gets narrower than so many grey levels, so that noise is not blown up.
         still: how what stands still is calmed.
     """
 
-    adaption: float = 0.02
+    held_pictures: int = 50
+    widening: float = 0.05
+    narrowing: float = 0.005
+    margin: float = 0.02
     minimum_span: float = 48.0
     still: StillFilterConfig = field(default_factory=StillFilterConfig)
 
     def __post_init__(self) -> None:
-        if not 0 < self.adaption <= 1:
-            raise InputError(f"adaption of the smooth range must be above 0 and at most 1, not {self.adaption}")
+        if self.held_pictures < 1:
+            raise InputError(f"held_pictures of the smooth range must be at least 1, not {self.held_pictures}")
+        for name, share in (("widening", self.widening), ("narrowing", self.narrowing)):
+            if not 0 < share <= 1:
+                raise InputError(f"{name} of the smooth range must be above 0 and at most 1, not {share}")
+        if not 0 <= self.margin < 0.5:
+            raise InputError(f"margin of the smooth range must be at least 0 and below 0.5, not {self.margin}")
         if self.minimum_span <= 0:
             raise InputError(f"minimum_span of the smooth range must be positive, not {self.minimum_span}")
 
@@ -70,15 +85,16 @@ class StatelessRange:
 
 
 class SmoothRange:
-    """The lowest and highest value, smoothed over the pictures seen since the last reset; still parts are calmed.
+    """The lowest and highest value of the last pictures, approached slowly; still parts are calmed.
 
-    So the contrast is that of ``stretch`` without its jumps. Percentiles would steady the bounds too, but cut off what
-    is hottest and amplify noise more.
+    So the contrast is nearly that of ``stretch`` without its jumps. Percentiles would steady the bounds too, but cut
+    off what is hottest and amplify noise more.
     """
 
     def __init__(self, config: SmoothRangeConfig | None = None) -> None:
         self._config = config or SmoothRangeConfig()
         self._bounds: tuple[float, float] | None = None
+        self._seen: deque[tuple[float, float]] = deque(maxlen=self._config.held_pictures)
         self._still = StillFilter(self._config.still)
 
     def __call__(self, levels: NDArray[np.float32], tone: Tone | None = None) -> NDArray[np.uint8]:
@@ -86,15 +102,15 @@ class SmoothRange:
         low, high, _, _ = cv2.minMaxLoc(levels)
         if self._bounds is None or not _overlap(self._bounds, (low, high)):
             # The first picture, or a cut to a scene whose levels the old range does not show at all.
+            self.reset()
             self._bounds = (low, high)
-            self._still.reset()
-        else:
-            share = self._config.adaption
-            self._bounds = (
-                self._bounds[0] + share * (low - self._bounds[0]),
-                self._bounds[1] + share * (high - self._bounds[1]),
-            )
+        self._seen.append((low, high))
+        self._bounds = self._followed(
+            self._bounds, min(low for low, _ in self._seen), max(high for _, high in self._seen)
+        )
         low, high = self._bounds
+        margin = self._config.margin * (high - low)
+        low, high = low + margin, high - margin
         span = max(high - low, self._config.minimum_span)
         low = min(low, high - span) if low > 0 else low
         scaled = _scaled(levels, low, span)
@@ -103,7 +119,17 @@ class SmoothRange:
     def reset(self) -> None:
         """Forget earlier pictures."""
         self._bounds = None
+        self._seen.clear()
         self._still.reset()
+
+    def _followed(self, bounds: tuple[float, float], low: float, high: float) -> tuple[float, float]:
+        config = self._config
+        unused = 3 * (high - low) < 2 * (bounds[1] - bounds[0])
+        narrowing = max(config.widening, config.narrowing) if unused else config.narrowing
+        return (
+            bounds[0] + (config.widening if low < bounds[0] else narrowing) * (low - bounds[0]),
+            bounds[1] + (config.widening if high > bounds[1] else narrowing) * (high - bounds[1]),
+        )
 
 
 def fixed_range(levels: NDArray[np.float32], tone: Tone | None = None) -> NDArray[np.uint8]:

@@ -84,6 +84,37 @@ def test_smooth_range_follows_a_cut_at_once_and_leaves_noise_alone() -> None:
     assert int(flat.max()) - int(flat.min()) < 16
 
 
+def scene_with(low: float) -> np.ndarray:
+    scene = np.full((64, 64), 120, np.float32)
+    scene[:, 32:] = 180
+    scene[:6, :6] = low
+    return scene
+
+
+def test_something_dark_that_comes_and_goes_does_not_move_the_range_every_time() -> None:
+    mapping = SmoothRange(SmoothRangeConfig(still=StillFilterConfig(still_levels=0)))
+    levels = [mapping(scene_with(20 if index // 20 % 2 else 60))[40, 10] for index in range(400)]
+    assert np.ptp(np.array(levels[150:], int)) <= 1
+    stretched = [stretched_range(scene_with(low))[40, 10] for low in (20, 60)]
+    assert np.ptp(np.array(stretched, int)) > 20
+
+
+@pytest.mark.parametrize(("gone", "pictures", "share"), [(80, 20, 0.6), (80, 600, 0.95), (115, 120, 0.65)])
+def test_the_range_narrows_once_what_was_dark_stays_away(gone: float, pictures: int, share: float) -> None:
+    # Soon where less than two thirds of the range are left in use, and slowly otherwise.
+    def contrast(picture: np.ndarray) -> int:
+        return int(picture[40, 40]) - int(picture[40, 10])
+
+    mapping = SmoothRange()
+    for _ in range(100):
+        before = contrast(mapping(scene_with(20)))
+    aim = contrast(stretched_range(scene_with(gone)))
+    after = [contrast(mapping(scene_with(gone))) for _ in range(pictures)]
+    assert before < 0.65 * aim
+    assert abs(after[19] - before) <= 1
+    assert after[-1] > share * aim
+
+
 def test_bad_settings_are_named() -> None:
     with pytest.raises(InputError, match="--range bright"):
         build_range("bright")
@@ -91,8 +122,14 @@ def test_bad_settings_are_named() -> None:
         StillFilterConfig(still_levels=-1)
     with pytest.raises(InputError, match="pictures"):
         StillFilterConfig(pictures=0)
-    with pytest.raises(InputError, match="adaption"):
-        SmoothRangeConfig(adaption=0)
+    with pytest.raises(InputError, match="held_pictures"):
+        SmoothRangeConfig(held_pictures=0)
+    with pytest.raises(InputError, match="widening"):
+        SmoothRangeConfig(widening=0)
+    with pytest.raises(InputError, match="narrowing"):
+        SmoothRangeConfig(narrowing=1.5)
+    with pytest.raises(InputError, match="margin"):
+        SmoothRangeConfig(margin=0.5)
     with pytest.raises(InputError, match="positive"):
         SmoothRangeConfig(minimum_span=0)
 
@@ -142,6 +179,22 @@ def test_what_moves_leaves_no_trail_and_keeps_its_contrast() -> None:
         if left > 20:
             assert abs(result[20:28, : left - 2].mean() - 90) < 0.3
     assert result[40:].std() < 0.5
+
+
+def test_a_wide_drift_is_calmed_more_than_what_moves_before_it() -> None:
+    generator = np.random.default_rng(2)
+    calm = StillFilter()
+    backgrounds, objects = [], []
+    for step in range(100):
+        drift = 3 * np.sin(step / 4)
+        levels = np.full((96, 160), 90 + drift, np.float32)
+        left = 2 + step
+        levels[40:52, left : left + 12] += 12
+        result = calm(levels + generator.normal(0, 1, levels.shape).astype(np.float32))
+        backgrounds.append(result[:30].mean())
+        objects.append(result[40:52, left : left + 12].mean() - result[:30].mean())
+    assert np.std(backgrounds[20:]) < 0.6 * 3 / np.sqrt(2)
+    assert np.mean(objects[20:]) > 0.93 * 12
 
 
 @pytest.mark.parametrize("step", [1.0, 2.0, 4.0, 40.0])
