@@ -45,7 +45,13 @@ class AutoencoderTask:
         self._training, self._held_out = split_held_out(list_images(config.images), _HELD_OUT_EVERY)
         teacher = _teacher(config) if config.method in _SIZES else None
         self._lessons = _lessons(config, teacher) if teacher else None
-        self._crops = GreyCrops(self._training, crop_px=config.crop_px, batch_size=config.batch_size, seed=config.seed)
+        self._crops = GreyCrops(
+            self._training,
+            crop_px=config.crop_px,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            edge_lines=config.edge_lines,
+        )
         self._network = initial_network(config)
         if teacher and self._network.adapters:
             _take_encoder(self._network, teacher)
@@ -143,6 +149,7 @@ def _lessons(config: FuserTrainingConfig, teacher: NestFuse) -> Lessons:
             seed=config.seed,
             cache=config.out / LESSONS_NAME,
             device=resolve_device("auto"),
+            edge_lines=config.edge_lines,
         )
 
 

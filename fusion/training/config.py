@@ -55,6 +55,8 @@ class FuserTrainingConfig:
         precision: of the convolutions; losses and weights are always float32.
         teacher: weights of the full network that the smaller ones learn from; None takes the shipped ones.
         lessons: crops of pairs that the teacher answers, once, before the first step.
+        edge_lines: probability that a crop of ``nestfuse`` and its students gets lines at its sides, as cameras leave
+            them (:func:`fusion.training.images.draw_edge_lines`).
         seed: of initial weights and crops.
         save_every: steps between two checkpoints.
         threads: CPU threads of one process; 0 leaves it to PyTorch.
@@ -78,6 +80,7 @@ class FuserTrainingConfig:
     precision: PrecisionName = "float32"
     teacher: Path | None = None
     lessons: int = 512
+    edge_lines: float = 0.0
     seed: int = 0
     save_every: int = 100
     threads: int = 0
@@ -95,6 +98,8 @@ class FuserTrainingConfig:
             raise InputError(f"crop_px of a training must be a multiple of 8 from 32 up, not {self.crop_px}")
         if not 0 < self.learning_rate < 1:
             raise InputError(f"learning_rate of a training must lie between 0 and 1, not {self.learning_rate}")
+        if not 0 <= self.edge_lines <= 1:
+            raise InputError(f"edge_lines of a training must lie between 0 and 1, not {self.edge_lines}")
         if not self.feature_scale > 0:
             raise InputError(f"feature_scale of a training must be above 0, not {self.feature_scale}")
         if not self.images:

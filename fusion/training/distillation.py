@@ -17,7 +17,7 @@ from torch import Tensor
 from fusion.attention import NESTFUSE
 from fusion.nestfuse import NestFuse
 from fusion.nestfuse_inference import NestFuseMethod
-from fusion.training.images import crop_at_random, read_pair
+from fusion.training.images import crop_at_random, draw_edge_lines, read_pair
 from fusion.whole_files import written_whole
 
 LESSONS_NAME = "lessons.pt"
@@ -36,9 +36,12 @@ class Lessons:
         seed: int,
         cache: Path,
         device: torch.device,
+        edge_lines: float = 0.0,
     ) -> None:
         self._seed = seed
-        made_of = f"seed {seed}, {count} crops of {crop_px} px, {len(pairs)} pairs"
+        made_of = f"seed {seed}, {count} crops of {crop_px} px, {len(pairs)} pairs" + (
+            f", edge lines {edge_lines:g}" if edge_lines else ""
+        )
         kept = torch.load(cache, weights_only=True) if cache.is_file() else {}
         if kept.get("made_of") == made_of:
             self._lessons: Tensor = kept["lessons"]
@@ -48,7 +51,8 @@ class Lessons:
         for index in range(count):
             generator = np.random.default_rng([seed, 1, index])
             pictures = read_pair(pairs[int(generator.integers(len(pairs)))])
-            images = torch.from_numpy(crop_at_random(pictures, crop_px, generator))[:, None]
+            crops = draw_edge_lines(crop_at_random(pictures, crop_px, generator), edge_lines, generator)
+            images = torch.from_numpy(crops)[:, None]
             lessons.append(torch.cat([images.float(), method.fuse(images).cpu()])[:, 0])
         self._lessons = torch.stack(lessons)
         with written_whole(cache) as partial:

@@ -94,22 +94,27 @@ def read_pair(paths: tuple[Path, Path]) -> NDArray[np.uint8]:
 class GreyCrops:
     """Random square crops of grey pictures; decoded pictures are kept as far as memory allows.
 
-    A batch depends on seed, step and process rank alone, so a resumed run sees what an unbroken one would.
+    A batch depends on seed, step and process rank alone, so a resumed run sees what an unbroken one would. Of the crops
+    ``edge_lines`` (0 to 1) get lines at their sides.
     """
 
-    def __init__(self, paths: Sequence[Path], *, crop_px: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, paths: Sequence[Path], *, crop_px: int, batch_size: int, seed: int, edge_lines: float = 0.0
+    ) -> None:
         self._paths = list(paths)
         self._crop_px = crop_px
         self._batch_size = batch_size
         self._seed = seed
+        self._edge_lines = edge_lines
         self._read = lru_cache(_KEPT_PICTURES)(read_grey)
 
     def batch(self, step: int, rank: int = 0) -> Tensor:
         """Crops of ``step``: (batch, 1, crop, crop) float32 in 0..255."""
         generator = np.random.default_rng([self._seed, rank, step])
         chosen = generator.integers(len(self._paths), size=self._batch_size)
-        crops = [crop_at_random(self._read(self._paths[index])[None], self._crop_px, generator)[0] for index in chosen]
-        return torch.from_numpy(np.stack(crops))[:, None].float()
+        crops = [crop_at_random(self._read(self._paths[index])[None], self._crop_px, generator) for index in chosen]
+        crops = [draw_edge_lines(crop, self._edge_lines, generator) for crop in crops]
+        return torch.from_numpy(np.stack(crops)).float()
 
 
 def centre_crop(pictures: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -149,3 +154,21 @@ def crop_at_random(pictures: NDArray[np.uint8], size: int, generator: np.random.
     if generator.random() < 0.5:
         crops = crops[..., ::-1]
     return np.ascontiguousarray(crops)
+
+
+def draw_edge_lines(pictures: NDArray[np.uint8], share: float, generator: np.random.Generator) -> NDArray[np.uint8]:
+    """Pictures (K, H, W) that get lines at one or more sides, each with the probability ``share``.
+
+    Cameras, digitizers and registration leave such lines: one to three pixels of one dark or bright level. They are the
+    darkest or brightest of a picture, so they decide how it is stretched, and ordinary pictures do not have them.
+    """
+    pictures = pictures.copy()
+    for picture in pictures:
+        # No number is drawn for nothing: runs without lines keep the crops they always had.
+        if not share or generator.random() >= share:
+            continue
+        level = int(generator.integers(32)) if generator.random() < 0.75 else int(generator.integers(224, 256))
+        for side in generator.permutation(4)[: generator.integers(1, 5)]:
+            turned = np.rot90(picture, side)
+            turned[: generator.integers(1, 4)] = level
+    return pictures

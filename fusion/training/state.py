@@ -63,7 +63,11 @@ def load_training_state(
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise InputError(f"--resume: {path} cannot be read ({error}); remove it to start anew") from error
     expected = _identity(config)
-    different = [name for name, value in expected.items() if state["config"].get(name) != value]
+    # A setting that the checkpoint does not name yet was not there when it was written: it had no effect.
+    known = FuserTrainingConfig.__dataclass_fields__
+    different = [
+        name for name, value in expected.items() if state["config"].get(name, str(known[name].default)) != value
+    ]
     if different:
         raise InputError(
             f"--resume: {path} was trained with another {', '.join(different)}; "

@@ -13,13 +13,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fusion.checkpoints import load_strictly, read_state_dict
 from fusion.errors import InputError
 from fusion.nestfuse import LITE, NARROW, NestFuse, NestFuseConfig, config_of_weights
 from fusion.training import FuserTrainingConfig, train_fuser
 from fusion.training.autoencoder import initial_network
-from fusion.training.images import GreyCrops, list_images, read_grey
+from fusion.training.images import GreyCrops, draw_edge_lines, list_images, read_grey
 from fusion.training.losses import structural_similarity
 from fusion.weight_store import find_weights
 
@@ -148,6 +150,31 @@ def test_crops_depend_on_seed_step_and_rank_alone(pictures: Path) -> None:
     assert not torch.equal(crops.batch(7), crops.batch(7, rank=1))
 
 
+@settings(deadline=None, max_examples=50)
+@given(seed=st.integers(0, 1000))
+def test_edge_lines_change_the_sides_alone(seed: int) -> None:
+    grey = np.full((2, 32, 40), 128, np.uint8)
+    drawn = draw_edge_lines(grey, 1.0, np.random.default_rng(seed))
+    assert (grey == 128).all()
+    assert (drawn[:, 3:-3, 3:-3] == 128).all()
+    for picture in drawn:
+        levels = set(np.unique(picture).tolist()) - {128}
+        assert len(levels) == 1
+        assert levels <= {*range(32), *range(224, 256)}
+    assert np.array_equal(draw_edge_lines(grey, 0.0, np.random.default_rng(seed)), grey)
+
+
+def test_a_checkpoint_older_than_a_setting_resumes_without_it(pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train_fuser(config(pictures, out, steps=1))
+    state = torch.load(out / "training.pt", weights_only=True)
+    del state["config"]["edge_lines"]
+    torch.save(state, out / "training.pt")
+    with pytest.raises(InputError, match="another edge_lines"):
+        train_fuser(config(pictures, out, steps=2, resume=True, edge_lines=0.5))
+    train_fuser(config(pictures, out, steps=2, resume=True))
+
+
 def test_similarity_of_equal_pictures_is_one() -> None:
     image = torch.rand(2, 1, 20, 24) * 255
     torch.testing.assert_close(structural_similarity(image, image, 255.0), torch.tensor(1.0))
@@ -162,6 +189,8 @@ def test_bad_input_is_named(pictures: Path, tmp_path: Path) -> None:
         train_fuser(config(tmp_path / "empty", tmp_path / "run"))
     with pytest.raises(InputError, match="multiple of 8"):
         config(pictures, tmp_path / "run", crop_px=50)
+    with pytest.raises(InputError, match="edge_lines"):
+        config(pictures, tmp_path / "run", edge_lines=1.5)
     with pytest.raises(InputError, match="can be trained"):
         config(pictures, tmp_path / "run", method="average")
     out = tmp_path / "run"
