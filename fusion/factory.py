@@ -85,12 +85,14 @@ class MethodRecipe:
         graphs: makes the graphs of it, for files. None: it has no network.
         weights: name under which its weights are stored; several modes of a network share them. None: it has none.
         origin: where a user gets weights.
+        attends: whether it fuses by the attention strategy, with its pooling and spatial form.
     """
 
     build: Callable[[State, str, Circumstances], LumaMethod]
     graphs: Callable[[State, str, AttentionStrategy], FusionGraphs] | None = None
     weights: str | None = None
     origin: str = ""
+    attends: bool = False
 
 
 def _nestfuse(name: str, origin: str) -> MethodRecipe:
@@ -110,6 +112,7 @@ def _nestfuse(name: str, origin: str) -> MethodRecipe:
         graphs=lambda state, source, strategy: nestfuse_graphs(load_nestfuse(state, source), strategy),
         weights=name,
         origin=origin,
+        attends=True,
     )
 
 
@@ -216,6 +219,9 @@ _RECIPES: Mapping[str, MethodRecipe] = MappingProxyType(
 FUSION_METHODS: tuple[str, ...] = tuple(_RECIPES)
 """Names that :func:`build_fuser` knows."""
 
+ATTENTION_METHODS: tuple[str, ...] = tuple(name for name, recipe in _RECIPES.items() if recipe.attends)
+"""Those of them that ``pooling`` and ``spatial`` mean something to."""
+
 
 def build_fuser(
     name: str,
@@ -254,11 +260,7 @@ def build_fuser(
     Raises:
         InputError: an unknown name or choice, a method without weights, or an engine that is not installed.
     """
-    if name not in FUSION_METHODS:
-        near = get_close_matches(name, FUSION_METHODS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise InputError(f"fusion method {name!r} is unknown: choose {', '.join(FUSION_METHODS)}{hint}")
-    name = method_in_mode(name, mode)
+    name = known_method(name, mode)
     range_mapping = build_range(range_name)
     where = resolve_device(device)
     given = Circumstances(
@@ -270,6 +272,19 @@ def build_fuser(
     return PictureFuser(
         _build_method(name, weights, given), range_mapping, gray=gray, night=build_night(night, range_name)
     )
+
+
+def known_method(name: str, mode: str | None = None) -> str:
+    """Name of the method in its mode, once it is sure that there is one.
+
+    Raises:
+        InputError: an unknown name, or a mode that the method does not have.
+    """
+    if name not in FUSION_METHODS:
+        near = get_close_matches(name, FUSION_METHODS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"fusion method {name!r} is unknown: choose {', '.join(FUSION_METHODS)}{hint}")
+    return method_in_mode(name, mode)
 
 
 def attention_strategy(pooling: str, spatial: str) -> AttentionStrategy:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from fusion.errors import InputError
+from pipeline.cli.options import warn_of_unused_attention
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -262,7 +263,7 @@ def _build_all(methods: Sequence[str], arguments: argparse.Namespace, *, default
 
     from fusion.factory import build_fuser
 
-    return {
+    fusers: dict[str, Fuser] = {
         method: build_fuser(
             _base_name(method),
             mode=chosen.get("mode"),
@@ -277,6 +278,10 @@ def _build_all(methods: Sequence[str], arguments: argparse.Namespace, *, default
         )
         for method, chosen in options.items()
     }
+    for method in methods:
+        own = [f"{key}={value}" for key, value in split_options(method).items() if key in ("pooling", "spatial")]
+        warn_of_unused_attention(_base_name(method), own)
+    return fusers
 
 
 def _fuse_all(fuser: Fuser, pairs: Sequence[StillPair], folder: Path, progress: Progress) -> list[Path]:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from fusion.errors import InputError
-from pipeline.cli.options import add_attention_options
+from pipeline.cli.options import add_attention_options, attention_options, warn_of_unused_attention
 
 NAME = "export"
 HELP = "write a fusion network or a tracker as ONNX files, checked against torch"
@@ -46,6 +46,7 @@ def _export_fuser(arguments: argparse.Namespace) -> int:
         spatial=arguments.spatial or "softmax",
     )
     sizes = ", ".join(f"{width}x{height}" for height, width in report.checked_sizes)
+    warn_of_unused_attention(arguments.fuser, attention_options(arguments))
     print(f"{', '.join(map(str, report.paths))} ({report.size_bytes / 1e6:.2f} MB)")
     print(f"largest difference from torch: {report.largest_difference:.3g} grey levels (at {sizes})")
     return 0

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusion.errors import InputError
-from pipeline.cli.options import add_engine_options, add_fusion_options
+from pipeline.cli.options import (
+    add_engine_options,
+    add_fusion_options,
+    attention_options,
+    warn_of_unused_attention,
+)
 
 if TYPE_CHECKING:
     from fusion.fuser import Fuser, RangeName
@@ -104,19 +109,19 @@ def _fuse_videos(arguments: argparse.Namespace) -> int:
 
 
 def _fuser(arguments: argparse.Namespace, *, range_default: RangeName) -> Fuser:
-    from fusion.factory import build_fuser
+    from fusion.factory import build_fuser, known_method
     from fusion.fuser import chosen_engine
     from pipeline.tint import TintFuser
 
+    method = known_method(arguments.method, arguments.mode)
+    if arguments.strip_pixels is not None and arguments.strip_pixels < 1:
+        raise InputError(f"--strip-pixels {arguments.strip_pixels}: give a number of pixels above 0")
     if arguments.tint:
         if arguments.gray:
             raise InputError("--tint shows what is warm in colour; leave out --gray")
         return TintFuser()
-    if arguments.strip_pixels is not None and arguments.strip_pixels < 1:
-        raise InputError(f"--strip-pixels {arguments.strip_pixels}: give a number of pixels above 0")
-    return build_fuser(
-        arguments.method,
-        mode=arguments.mode,
+    fuser = build_fuser(
+        method,
         weights=arguments.weights,
         pooling=arguments.pooling or "avg",
         spatial=arguments.spatial or "softmax",
@@ -127,6 +132,8 @@ def _fuser(arguments: argparse.Namespace, *, range_default: RangeName) -> Fuser:
         gray=bool(arguments.gray),
         strip_px=arguments.strip_pixels,
     )
+    warn_of_unused_attention(method, attention_options(arguments))
+    return fuser
 
 
 def _check_output_folder(out: Path, inputs: tuple[Path, ...]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _LARGEST_SEED = 2**63 - 1
@@ -54,6 +55,31 @@ def add_attention_options(group: argparse._ActionsContainer) -> None:
         help="channel pooling of the attention (default: avg)",
     )
     group.add_argument("--spatial", choices=("softmax", "l1"), help="spatial form of the attention (default: softmax)")
+
+
+def attention_options(arguments: argparse.Namespace) -> list[str]:
+    """``--pooling`` and ``--spatial``, where they were given."""
+    return [f"--{name}" for name in ("pooling", "spatial") if getattr(arguments, name) is not None]
+
+
+def warn_of_unused_attention(method: str, given: Sequence[str]) -> None:
+    """Say on standard error that options of the attention change nothing where the method has none.
+
+    Args:
+        method: name of a fusion method, or ``none``; an unknown one, which is refused elsewhere, is passed over.
+        given: the options, as the user wrote them.
+    """
+    if not given:
+        return
+    from fusion.factory import ATTENTION_METHODS, FUSION_METHODS  # only runs that fuse pay for it
+
+    if method in ("none", *FUSION_METHODS) and method not in ATTENTION_METHODS:
+        print(
+            f"warning: {' and '.join(given)} not used: the fusion method {method} has no attention "
+            f"({', '.join(ATTENTION_METHODS)} have)",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def add_fusion_options(group: argparse._ActionsContainer, *, range_default: str) -> None:

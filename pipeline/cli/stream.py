@@ -10,9 +10,11 @@ from pipeline.cli.options import (
     add_configuration_options,
     add_engine_options,
     add_fusion_options,
+    attention_options,
     box_argument,
     given_options,
     seed_argument,
+    warn_of_unused_attention,
 )
 
 NAME = "stream"
@@ -141,6 +143,7 @@ def execute(arguments: argparse.Namespace) -> int:
     settings = load_configuration(StreamSettings, arguments.config, arguments.set, options)
     for file in arguments.weights:
         settings = with_weights(settings, file)
+    warn_of_unused_attention(settings.fusion.full_method, attention_options(arguments))
     with stop_on_signals() as stop:
         summary = record_stream(settings, arguments.out, stop=stop, overwrite=arguments.overwrite)
     print(report(summary, arguments.out))

@@ -118,6 +118,16 @@ def test_methods_are_built_and_their_pictures_kept(data: Path, tmp_path: Path) -
     assert scores["mean"]["VIF"] == pytest.approx(scores["average:range=fixed"]["VIF"], rel=0.01)
 
 
+def test_options_of_an_attention_that_is_not_there_are_warned_of(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["evaluate-fusion", "--data", str(data), "--out", str(tmp_path / "out"), "--workers", "1"]
+    assert run([*line, "--methods", "laplacian,average:pooling=max", "--max-pairs", "1"]) == 0
+    warned = [text for text in capsys.readouterr().err.splitlines() if text.startswith("warning")]
+    assert len(warned) == 1
+    assert "pooling=max not used: the fusion method average has no attention" in warned[0]
+
+
 def test_modes_of_a_method_are_measured_side_by_side(data: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.save(DenseFuse().state_dict(), tmp_path / "dense.model")

@@ -114,6 +114,35 @@ def test_tint_colours_what_is_warm(tmp_path: Path, visible: NDArray[Any]) -> Non
     assert fuse(tmp_path / "v.png", tmp_path / "t.png", out, "--tint", "--gray") == 2
 
 
+@pytest.mark.parametrize("wrong", [("--method", "nestfsue"), ("--mode", "l1"), ("--strip-pixels", "0")])
+def test_tint_does_not_hide_what_is_wrong(
+    tmp_path: Path, wrong: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    visible, thermal = save(tmp_path / "v.png", VISIBLE), save(tmp_path / "t.png", THERMAL)
+    assert fuse(visible, thermal, tmp_path / "out.png", "--tint", *wrong) == 2
+    assert wrong[1] in capsys.readouterr().err
+    assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--pooling", "max"), "warning: --pooling not used: the fusion method average has no attention"),
+        (("--pooling", "avg", "--spatial", "l1"), "warning: --pooling and --spatial not used"),
+        ((), None),
+        (("--method", "nestfuse-lite", "--pooling", "max", "--spatial", "l1"), None),
+    ],
+)
+def test_options_of_the_attention_are_not_passed_over_in_silence(
+    tmp_path: Path, options: tuple[str, ...], said: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    visible, thermal = save(tmp_path / "v.png", VISIBLE), save(tmp_path / "t.png", THERMAL)
+    assert fuse(visible, thermal, tmp_path / "out.png", *options) == 0
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == (said is not None)
+    assert said is None or printed[0].startswith(said)
+
+
 def test_a_thermal_picture_of_16_bits_is_mapped(tmp_path: Path) -> None:
     counts = (THERMAL.astype(np.uint16) * 10) + 29_000
     out = tmp_path / "fused.png"

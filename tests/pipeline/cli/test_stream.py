@@ -166,6 +166,16 @@ def test_a_tint_can_be_recorded(media: Path, tmp_path: Path) -> None:
     assert np.abs(recorded.astype(int) - visible).mean() > 12
 
 
+def test_options_of_an_attention_that_is_not_there_are_warned_of(
+    media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["--visible", media / "visible.mp4", "--thermal", media / "thermal.mp4", *CHEAP, "--max-pairs", 2]
+    for out, given in (("given", ["--pooling", "max"]), ("not", ["--set", "fusion.pooling=max"])):
+        assert stream(*line, *given, "--out", tmp_path / out) == 0
+        warned = "--pooling not used: the fusion method average has no attention" in capsys.readouterr().err
+        assert warned == (out == "given")
+
+
 def bad_lines() -> Iterator[tuple[str, list[str], str]]:
     """Name, arguments (``@`` stands for the media folder) and a word that the message must contain."""
     both = ["--visible", "@/visible.mp4", "--thermal", "@/thermal.mp4"]
