@@ -198,7 +198,9 @@ def open_pairs(config: PairSourceConfig) -> PairStream:
     calibration = read_calibration(config.calibration) if config.calibration else None
     builder = PairBuilder(calibration, config.display)
     if config.sequence is not None:
-        sequence = open_sequence(config.sequence, config.visible_options)
+        # Of the options for the thermal stream its camera's profile alone: a sequence has one rate.
+        options = replace(config.visible_options, profile=config.thermal_options.profile)
+        sequence = open_sequence(config.sequence, options)
         stream = PairStream(
             sequence.visible,
             sequence.thermal,

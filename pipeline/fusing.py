@@ -117,14 +117,15 @@ def fuse_videos(
     return statistics.pairs
 
 
-def pair_folders(visible: Path, thermal: Path) -> list[StillPair]:
+def pair_folders(visible: Path, thermal: Path, *, say: Say) -> list[StillPair]:
     """Pairs of the pictures in two folders: by name, else by order when counts agree.
 
     One folder given twice may hold ``VIS{name}`` and ``IR{name}`` side by side, as fusion benchmarks do; the fused
-    picture is then called ``{name}``.
+    picture is then called ``{name}``. Thermal pictures that no visible one has the name of are not used; ``say`` is
+    told.
 
     Raises:
-        InputError: pictures without partner, or several of one name.
+        InputError: visible pictures without partner, or several of one name.
     """
     if visible.resolve() == thermal.resolve():
         return _pairs_in_one_folder(visible)
@@ -134,11 +135,17 @@ def pair_folders(visible: Path, thermal: Path) -> list[StillPair]:
     alone = [path.name for path in visible_files if path.stem not in thermal_names]
     if not alone:
         thermal_by_name = _one_of_each_name(thermal, [(path.stem, path) for path in thermal_files])
+        unused = [path.name for name, path in thermal_by_name.items() if name not in visible_by_name]
+        if unused:
+            say(
+                f"warning: --visible {visible}: no partner for {len(unused)} of {len(thermal_files)} thermal pictures "
+                f"({_first_names(unused)}); they are not used"
+            )
         return [StillPair(path, thermal_by_name[name], name) for name, path in visible_by_name.items()]
     if len(alone) < len(visible_files):
         raise InputError(
             f"--thermal {thermal}: no partner for {len(alone)} of {len(visible_files)} visible pictures "
-            f"({', '.join(alone[:3])}); the folders are paired by file name"
+            f"({_first_names(alone)}); the folders are paired by file name"
         )
     if len(visible_files) != len(thermal_files):
         raise InputError(
@@ -186,9 +193,13 @@ def _pairs_in_one_folder(folder: Path) -> list[StillPair]:
     visible, thermal = (_one_of_each_name(folder, named[kind]) for kind in ("VIS", "IR"))
     alone = sorted(visible.keys() ^ thermal.keys())
     if not visible or alone:
-        what = f"no partner for {', '.join(alone[:3])}" if alone else "no pictures named VIS... and IR..."
+        what = f"no partner for {_first_names(alone)}" if alone else "no pictures named VIS... and IR..."
         raise InputError(f"--visible {folder}: {what}; both folders are the same, so names must begin with VIS and IR")
     return [StillPair(path, thermal[name], name) for name, path in visible.items()]
+
+
+def _first_names(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _one_of_each_name(folder: Path, named: Sequence[tuple[str, Path]]) -> dict[str, Path]:

@@ -67,7 +67,7 @@ def _fuse_stills(arguments: argparse.Namespace, *, folders: bool) -> int:
 
     out: Path = arguments.out
     if folders:
-        pairs = pair_folders(arguments.visible, arguments.thermal)
+        pairs = pair_folders(arguments.visible, arguments.thermal, say=_say)
         _check_output_folder(out, (arguments.visible, arguments.thermal))
         outputs = [out / f"{pair.name}.png" for pair in pairs]
     else:

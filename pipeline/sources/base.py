@@ -49,7 +49,7 @@ class SourceOptions:
         size_wh: width and height of the synthetic scene, or asked of a camera; None takes the default.
         length: number of frames of the synthetic scene.
         thermal_16bit: the synthetic thermal camera delivers 16-bit counts.
-        profile: YAML file with a thermal camera's device profile, for live sources.
+        profile: YAML file with a thermal camera's device profile, for it and for what it recorded.
     """
 
     fps: float | None = None

@@ -16,6 +16,7 @@ from fusion.errors import InputError, RunError
 from fusion.opencv_names import opencv_name
 from pipeline.frames import Frame
 from pipeline.sources.base import RecordedSource, Role, SourceInfo, SourceOptions
+from pipeline.sources.profile import read_profile
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".ppm", ".webp"})
 DEFAULT_FOLDER_FPS = 30.0
@@ -164,7 +165,8 @@ class ImageListSource(RecordedSource):
         self._files = tuple(files)
         self._role: Role = role
         self._offset_s = options.offset_s
-        first, _ = read_image(self._files[0], role)
+        self._profile = read_profile(options.profile) if options.profile and role == "thermal" else None
+        first, _ = self._read(self._files[0])
         super().__init__(
             SourceInfo(
                 name=name,
@@ -196,7 +198,7 @@ class ImageListSource(RecordedSource):
         skipped: list[InputError] = []
         for index, path in enumerate(self._files):
             try:
-                image, warning = read_image(path, self._role)
+                image, warning = self._read(path)
             except InputError as error:
                 skipped.append(error)
                 continue
@@ -208,6 +210,15 @@ class ImageListSource(RecordedSource):
             yield Frame(image=image, time_s=time_s, arrival_s=time_s, index=index)
         if skipped:
             raise RunError(f"{len(skipped)} of {len(self._files)} pictures could not be read: {skipped[0]}")
+
+    def _read(self, path: Path) -> tuple[Picture, str | None]:
+        image, warning = read_image(path, self._role)
+        if self._profile is None:
+            return image, warning
+        try:
+            return self._profile.still(image), warning
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
 
 
 def open_image_folder(folder: Path, role: Role, options: SourceOptions | None = None) -> ImageListSource:

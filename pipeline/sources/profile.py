@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -67,18 +67,37 @@ class ThermalProfile:
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[
             : frame.height, : 2 * frame.width
         ]
+        order = "<u2" if self.byte_order == "little" else ">u2"
+        return np.ascontiguousarray(self._part(rows)).view(order).astype(np.uint16)
+
+    def still(self, picture: NDArray[Any]) -> NDArray[Any]:
+        """What is left of a frame (H, W) that was stored as a picture: its counts, or 8 bits without what is cut off.
+
+        The order of bytes is that of the file's type, whatever it was in the camera.
+
+        Raises:
+            InputError: the picture holds no counts where they are asked for, or is not high enough.
+        """
+        if self.counts != "whole" and picture.dtype != np.uint16:
+            raise InputError(
+                f"thermal profile: a picture of 8 bits has no counts at the {self.counts}; "
+                "give pictures of 16 bits, or leave out counts"
+            )
+        return np.ascontiguousarray(self._part(picture))
+
+    def _part(self, rows: NDArray[Any]) -> NDArray[Any]:
+        height = rows.shape[0]
         match self.counts:
             case "whole":
                 part = rows
             case "top":
-                part = rows[: frame.height // 2]
+                part = rows[: height // 2]
             case "bottom":
-                part = rows[frame.height - frame.height // 2 :]
+                part = rows[height - height // 2 :]
         part = part[self.crop_top : part.shape[0] - self.crop_bottom]
         if not part.size:
-            raise InputError(f"thermal profile: nothing is left of {frame.height} rows; check crop_top, crop_bottom")
-        order = "<u2" if self.byte_order == "little" else ">u2"
-        return np.ascontiguousarray(part).view(order).astype(np.uint16)
+            raise InputError(f"thermal profile: nothing is left of {height} rows; check crop_top, crop_bottom")
+        return part
 
     def celsius(self, counts: NDArray[np.uint16] | float) -> NDArray[np.float32]:
         """Degrees Celsius of counts.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2  # noqa: F401  # isort: skip  (before av)
+import cv2  # isort: skip  (before av)
 import av
 import numpy as np
 import pytest
 
 from fusion.errors import InputError
+from pipeline.assemble import PairSourceConfig, open_pairs
 from pipeline.sources import SourceOptions, open_source
 from pipeline.sources.profile import ThermalProfile, read_profile, region_temperature
 from tests.pipeline.recordings import write_video
@@ -67,6 +68,51 @@ def test_a_recording_of_such_a_camera_is_read_through_its_profile(tmp_path: Path
         assert (source.info.width, source.info.height) == (32, 24)
         assert source.info.is_thermal_16bit
         assert all(np.array_equal(frame.image, COUNTS) for frame in source)
+
+
+@pytest.mark.parametrize(
+    ("profile", "expected"),
+    [
+        ("counts: bottom\n", COUNTS),
+        ("counts: top\ncrop_top: 1\ncrop_bottom: 2\n", np.zeros_like(COUNTS)[1:-2]),
+        ("counts: bottom\nbyte_order: big\n", COUNTS),  # the file's type says what it is
+    ],
+)
+def test_pictures_of_such_a_camera_are_read_through_its_profile(
+    tmp_path: Path, profile: str, expected: np.ndarray
+) -> None:
+    (tmp_path / "camera.yaml").write_text(profile)
+    double = np.vstack([np.zeros_like(COUNTS), COUNTS])
+    folder = tmp_path / "sequence"
+    for channel, picture in (("ir", double), ("color", np.zeros((24, 32, 3), np.uint8))):
+        (folder / channel).mkdir(parents=True)
+        assert all(cv2.imwrite(str(folder / channel / f"{index}.png"), picture) for index in range(2))
+    options = SourceOptions(profile=str(tmp_path / "camera.yaml"))
+    for uri in (folder / "ir", folder / "ir" / "0.png"):
+        with open_source(str(uri), role="thermal", options=options) as source:
+            assert (source.info.height, source.info.width) == expected.shape
+            assert all(np.array_equal(frame.image, expected) for frame in source)
+    with open_pairs(PairSourceConfig(sequence=str(folder), thermal_options=options)) as pairs:
+        assert pairs.thermal is not None
+        assert pairs.thermal.info.height == expected.shape[0]
+
+
+def test_of_pictures_of_8_bits_rows_can_be_cut_but_there_are_no_counts(tmp_path: Path) -> None:
+    shown = (COUNTS >> 8).astype(np.uint8)
+    assert cv2.imwrite(str(tmp_path / "shown.png"), shown)
+    (tmp_path / "crop.yaml").write_text("crop_top: 4\n")
+    options = SourceOptions(profile=str(tmp_path / "crop.yaml"))
+    with open_source(str(tmp_path / "shown.png"), role="thermal", options=options) as source:
+        assert np.array_equal(next(iter(source)).image, shown[4:])
+    for text, complaint in (
+        ("counts: top", r"shown\.png: .*no counts at the top"),
+        ("crop_top: 24", "nothing is left"),
+    ):
+        (tmp_path / "wrong.yaml").write_text(text)
+        with pytest.raises(InputError, match=complaint):
+            open_source(
+                str(tmp_path / "shown.png"), role="thermal", options=SourceOptions(profile=str(tmp_path / "wrong.yaml"))
+            )
 
 
 def test_temperatures_of_a_region() -> None:

@@ -231,6 +231,18 @@ def test_a_folder_with_a_partner_missing_names_it(
     assert "0000.png" in capsys.readouterr().err
 
 
+def test_thermal_pictures_that_are_left_over_are_named(
+    media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "v" / "0003.png", VISIBLE)
+    assert fuse(tmp_path / "v", media / "ir", tmp_path / "out") == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["0003.png"]
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("warning: ")
+    assert f"no partner for {COUNT - 1} of {COUNT} thermal pictures (0000.png, 0001.png, 0002.png, ...)" in said[0]
+
+
 def test_two_videos_give_a_video(media: Path, tmp_path: Path) -> None:
     out = tmp_path / "fused.mp4"
     assert fuse(media / "visible.mp4", media / "thermal.mp4", out) == 0
