@@ -28,13 +28,13 @@ from pipeline.run_methods import build_fuser_of, build_tracker_of
 from pipeline.run_outputs import (
     RESULTS_NAME,
     SUMMARY_NAME,
-    VIDEO_NAME,
     Announcer,
     LevelReport,
     Messages,
     StoppedRecording,
     open_sinks,
     own_files,
+    video_names,
 )
 from pipeline.settings import StreamSettings
 from pipeline.sinks.summary import RunStatistics, library_versions, timing_fields, write_json
@@ -314,4 +314,11 @@ def report(summary: dict[str, Any], folder: Path) -> str:
         parts.append(f"{summary['unpaired']} unpaired")
     if summary["dropped"]:
         parts.append(f"{summary['dropped']} dropped")
-    return f"{', '.join(parts)}\nvideo: {folder / VIDEO_NAME}   results: {folder / RESULTS_NAME}"
+    match video_names(folder):
+        case []:
+            video = "none"
+        case [name]:
+            video = str(folder / name)
+        case [first, *_, last] as names:
+            video = f"{folder / first} to {last} ({len(names)} files)"
+    return f"{', '.join(parts)}\nvideo: {video}   results: {folder / RESULTS_NAME}"

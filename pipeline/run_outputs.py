@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,12 +36,21 @@ _LINES_WAITING = 20_000
 # Fewer missing pictures are a hiccup, such as the encoder's start; they are counted but not worth a warning.
 _WORTH_SAYING = 30
 _OWN_FILES = (VIDEO_NAME, RESULTS_NAME, SUMMARY_NAME, TELEMETRY_NAME, f"{TELEMETRY_NAME}.1")
+_SEGMENT = re.compile(r"fused-(\d{3,})\.mp4")
 
 
 def own_files(folder: Path) -> list[str]:
     """Names of the files that an earlier run may have left in ``folder``."""
-    segments = folder.glob(f"{Path(VIDEO_NAME).stem}-[0-9][0-9][0-9].mp4")
-    return [*_OWN_FILES, *(path.name for path in segments)]
+    return list(dict.fromkeys([*_OWN_FILES, *video_names(folder)]))
+
+
+def video_names(folder: Path) -> list[str]:
+    """Names of the videos that are in ``folder``, in the order they were recorded in; the oldest may be gone."""
+    if not folder.is_dir():
+        return []
+    names = [path.name for path in folder.iterdir()]
+    segments = {int(match[1]): match[0] for match in map(_SEGMENT.fullmatch, names) if match}
+    return [*([VIDEO_NAME] if VIDEO_NAME in names else []), *(segments[number] for number in sorted(segments))]
 
 
 class Messages:

@@ -123,6 +123,18 @@ def test_two_runs_give_the_same_results(media: Path, tmp_path: Path) -> None:
     assert len(told[0]) == COUNT
 
 
+def test_the_last_word_names_the_videos_that_are_there(
+    media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["--visible", media / "visible.mp4", "--thermal", media / "thermal.mp4", *CHEAP, "--segment-seconds", "0.2"]
+    assert stream(*line, "--out", tmp_path / "all") == 0
+    assert f"video: {tmp_path / 'all' / 'fused.mp4'} to fused-005.mp4 (5 files)" in capsys.readouterr().out
+    out = tmp_path / "last"
+    assert stream(*line, "--set", "recording.segments.keep_mb=0.001", "--out", out) == 0
+    assert f"video: {out / 'fused-005.mp4'}   results: " in capsys.readouterr().out
+    assert [path.name for path in out.glob("*.mp4")] == ["fused-005.mp4"]
+
+
 def test_a_sequence_starts_on_its_first_box(media: Path, tmp_path: Path) -> None:
     sequence = tmp_path / "sequence"
     sequence.mkdir()
@@ -144,6 +156,7 @@ def test_a_shorter_stream_is_a_warning(media: Path, tmp_path: Path, capsys: pyte
 
 def test_overwrite_touches_only_its_own_files(media: Path, tmp_path: Path) -> None:
     (tmp_path / "fused.mp4").write_bytes(b"old")
+    (tmp_path / "fused-1000.mp4").write_bytes(b"old")
     (tmp_path / "mine.txt").write_text("precious")
     line = ["--visible", media / "visible.mp4", "--thermal", media / "thermal.mp4", *CHEAP, "--out", tmp_path]
     assert stream(*line) == 2
@@ -151,6 +164,7 @@ def test_overwrite_touches_only_its_own_files(media: Path, tmp_path: Path) -> No
     assert (tmp_path / "fused.mp4").read_bytes() == b"old"
     assert stream(*line, "--overwrite", "--no-overlay") == 0
     assert len(frames(tmp_path / "fused.mp4")) == COUNT
+    assert not (tmp_path / "fused-1000.mp4").exists()
     assert (tmp_path / "mine.txt").read_text() == "precious"
 
 
