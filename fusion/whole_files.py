@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -16,12 +16,15 @@ def written_whole(path: Path) -> Iterator[Path]:
     as it was before.
 
     Raises:
-        OSError: the file cannot be put in its place.
+        OSError: the file cannot be written or put in its place; it names ``path``, not the hidden name.
     """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         yield partial
         partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # what came first is what is told
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(partial):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise

@@ -55,8 +55,8 @@ class Lessons:
             images = torch.from_numpy(crops)[:, None]
             lessons.append(torch.cat([images.float(), method.fuse(images).cpu()])[:, 0])
         self._lessons = torch.stack(lessons)
-        with written_whole(cache) as partial:
-            torch.save({"made_of": made_of, "lessons": self._lessons}, partial)
+        with written_whole(cache) as partial, partial.open("wb") as file:
+            torch.save({"made_of": made_of, "lessons": self._lessons}, file)
 
     def batch(self, step: int, size: int, rank: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """Thermal, visible and fused crops of ``step``, each (size, 1, crop, crop) in 0..255."""

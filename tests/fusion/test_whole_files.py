@@ -50,3 +50,20 @@ def test_a_file_that_cannot_be_put_in_its_place_leaves_nothing_behind(tmp_path: 
     with pytest.raises(OSError, match="taken"), written_whole(folder) as partial:
         partial.write_text("new")
     assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("place", ["absent/results.json", "file/results.json", "taken"])
+def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "taken" / "inside").mkdir(parents=True)
+    path = tmp_path / place
+    with pytest.raises(OSError, match=r"\w") as caught, written_whole(path) as partial:
+        partial.write_text("new")
+    assert caught.value.filename == str(path)
+    assert ".partial" not in str(caught.value)
+
+
+def test_an_error_of_another_file_keeps_its_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, written_whole(tmp_path / "results.json"):
+        (tmp_path / "other.json").read_text()
+    assert caught.value.filename == str(tmp_path / "other.json")

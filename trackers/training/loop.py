@@ -281,8 +281,8 @@ def _save(
         "optimizer": optimizer.state_dict(),
         "step": step,
     }
-    with written_whole(config.out / CHECKPOINT) as partial:
-        torch.save(state, partial)
+    with written_whole(config.out / CHECKPOINT) as partial, partial.open("wb") as file:
+        torch.save(state, file)
 
 
 History = list[tuple[int, float, float, float, float]]
