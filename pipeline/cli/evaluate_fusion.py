@@ -21,6 +21,7 @@ NAME = "evaluate-fusion"
 HELP = "measure fusion methods on stills (seven metrics, contact sheets) or on a video (flicker)"
 
 _OWN_FILES = ("scores.json", "scores.csv", "table.md", "report.html")
+_PICTURES = "fused"
 _DEFAULT_SHEETS = 30
 
 
@@ -158,11 +159,13 @@ def _measure_stills(arguments: argparse.Namespace) -> int:
     elsewhere = {name: find_fused(folder, pairs) for name, folder in zip(names, arguments.fused, strict=True)}
     check_pictures(pairs, elsewhere.values())
     fusers = _build_all(methods, arguments, default_range="stretch")
-    _prepare_output(arguments)
+    names = [f"{_PICTURES}/{_folder_name(method)}/{pair.name}.png" for method in methods for pair in pairs]
+    data: Path = arguments.data
+    _prepare_output(arguments, names, inputs=[data, data / "ir", data / "vis", *arguments.fused])
 
     with Progress("pictures fused", len(pairs) * len(methods)) as progress:
         made = {
-            method: _fuse_all(fuser, pairs, arguments.out / "fused" / _folder_name(method), progress)
+            method: _fuse_all(fuser, pairs, arguments.out / _PICTURES / _folder_name(method), progress)
             for method, fuser in fusers.items()
         }
     fused = made | elsewhere
@@ -207,7 +210,7 @@ def _measure_video(arguments: argparse.Namespace) -> int:
     source = PairSourceConfig(visible=arguments.video_visible, thermal=arguments.video_thermal)
     with open_pairs(source) as stream:
         fusers = _build_all(methods, arguments, default_range="smooth")
-        _prepare_output(arguments)
+        _prepare_output(arguments, [], inputs=[Path(arguments.video_visible), Path(arguments.video_thermal)])
         lengths = [count for count in (stream.info.length, arguments.max_pairs) if count is not None]
         try:
             with Progress("pairs", min(lengths, default=None)) as progress:
@@ -220,11 +223,13 @@ def _measure_video(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _prepare_output(arguments: argparse.Namespace) -> None:
+def _prepare_output(arguments: argparse.Namespace, pictures: Sequence[str], *, inputs: Sequence[Path]) -> None:
     """Check the folder, and remove from it what an earlier measurement wrote, lest it be taken for this one's."""
+    from pipeline.listed_pictures import replace_listed
     from pipeline.outputs import check_output_folder
 
     check_output_folder(arguments.out, overwrite=arguments.overwrite)
+    replace_listed(arguments.out, pictures, inputs=inputs)
     for name in _OWN_FILES:
         (arguments.out / name).unlink(missing_ok=True)
 

@@ -316,3 +316,44 @@ def test_an_earlier_measurement_is_replaced_only_on_request(data: Path, tmp_path
     assert run([*arguments, "--overwrite"]) == 0
     assert "mean" in json.loads((out / "scores.json").read_text())
     assert (out / "notes.txt").read_text() == "mine"
+
+
+def below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_pictures_of_an_earlier_measurement_go_and_others_stay(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    line = ["evaluate-fusion", "--data", str(data), "--out", str(out), "--workers", "1", "--overwrite"]
+    assert run([*line, "--methods", "average,laplacian"]) == 0
+    store(out / "fused" / "average" / "11.png", picture(1))
+    store(out / "fused" / "mine" / "1.png", picture(1))
+    assert run([*line, "--methods", "laplacian", "--max-pairs", "1"]) == 0
+    assert below(out / "fused") == ["average/11.png", "laplacian/1.png", "mine/1.png"]
+    # Nor is what is measured now removed, whoever wrote it; only when it is not.
+    assert run([*line, "--fused", str(out / "fused" / "laplacian"), "--max-pairs", "1"]) == 0
+    assert below(out / "fused") == ["average/11.png", "laplacian/1.png", "mine/1.png"]
+    assert run([*line, "--fused", str(tmp_path / "mean"), "--max-pairs", "1"]) == 0
+    assert below(out / "fused") == ["average/11.png", "mine/1.png"]
+    assert not (out / "pictures.json").exists()
+
+
+@pytest.mark.parametrize("listed", ['["../../mine/1.png", "fused/../1.png", "/1.png", 1]', "{}", "[", '"fused"'])
+def test_a_list_of_pictures_reaches_no_others(data: Path, tmp_path: Path, listed: str) -> None:
+    out = tmp_path / "out"
+    mine = [store(path, picture(1)) for path in (tmp_path / "mine" / "1.png", out / "1.png", out / "fused" / "1.png")]
+    (out / "pictures.json").write_text(listed)
+    line = ["evaluate-fusion", "--data", str(data), "--out", str(out), "--workers", "1", "--overwrite"]
+    assert run([*line, "--methods", "average", "--max-pairs", "1"]) == 0
+    assert all(path.is_file() for path in mine)
+    assert json.loads((out / "pictures.json").read_text()) == ["fused/average/1.png"]
+
+
+def test_measuring_a_video_leaves_no_pictures_of_stills(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    line = ["evaluate-fusion", "--out", str(out), "--methods", "average", "--overwrite"]
+    assert run([*line, "--data", str(data), "--workers", "1", "--max-pairs", "1"]) == 0
+    videos = ["--video-visible", "synthetic", "--video-thermal", "synthetic", "--max-pairs", "2"]
+    assert run([*line, *videos]) == 0
+    assert below(out) == ["scores.json", "table.md"]
+    assert not (out / "fused").exists()
