@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion.errors import InputError, RunError
+from fusion.text_files import read_text
 from pipeline.adjustment import today
 from pipeline.calibration import Calibration, calibrate_from_points, read_calibration
 from pipeline.calibration_import import import_opencv
@@ -87,10 +88,7 @@ def read_points(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     Raises:
         InputError: the file cannot be read, or a line is not four numbers; the message names the line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--points {path}: cannot be read; check the path") from error
+    lines = read_text(path, "--points").splitlines()
     columns: tuple[str, ...] = _COLUMNS
     rows: list[list[float]] = []
     for number, line in enumerate(lines, start=1):

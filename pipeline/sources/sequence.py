@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fusion.errors import InputError
+from fusion.text_files import read_text
 from pipeline.sources.base import Role, SourceInfo, SourceOptions
 from pipeline.sources.images import DEFAULT_FOLDER_FPS, ImageListSource, list_images
 from trackers.box import Box, box_from_polygon
@@ -122,11 +123,7 @@ def read_ground_truth(path: Path) -> tuple[Box | None, ...]:
     """
     if not path.exists():
         return ()
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text; check the file") from error
-    lines = text.splitlines()
+    lines = read_text(path, "ground truth").splitlines()
     while lines and not lines[-1].strip():
         lines.pop()
     return tuple(_region(line, f"{path}:{number}") for number, line in enumerate(lines, start=1))
@@ -151,10 +148,7 @@ def _region(line: str, where: str) -> Box | None:
 def _read_settings(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text; check the file") from error
+    lines = read_text(path, "metadata").splitlines()
     pairs = (line.split("=", 1) for line in lines if "=" in line and not line.lstrip().startswith("#"))
     return {key.strip(): value.strip() for key, value in pairs}
 

@@ -91,6 +91,14 @@ def test_what_is_wrong_with_a_sequence_is_named(tmp_path: Path, settings: str, b
         open_sequence(folder)
 
 
+@pytest.mark.parametrize("name", ["sequence", "groundtruth.txt"])
+def test_a_file_that_is_no_text_is_named(tmp_path: Path, name: str) -> None:
+    folder = make_sequence(tmp_path / "s", BOTH, "1,2,3,4\n")
+    (folder / name).write_bytes(b"\xff\xfe1")
+    with pytest.raises(InputError, match=f"{name} cannot be read as text"):
+        open_sequence(folder)
+
+
 def test_folders_that_are_no_sequence_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="neither a visible nor a thermal channel"):
         open_sequence(tmp_path)

@@ -18,6 +18,7 @@ import numpy as np
 
 from fusion.errors import InputError
 from fusion.opencv_names import opencv_name
+from fusion.text_files import read_text
 from trackers.evaluation.raster import BoolArray
 from trackers.evaluation.regions import (
     Regions,
@@ -25,7 +26,6 @@ from trackers.evaluation.regions import (
     check_region_count,
     parse_numbers,
     read_lines,
-    read_text,
     regions_from_rows,
 )
 
@@ -299,10 +299,8 @@ def read_pysot_dataset(path: Path) -> Dataset:
         InputError: the file is missing, no JSON, or a sequence is wrong.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"--ground-truth {path} does not exist") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = json.loads(read_text(path, "--ground-truth"))
+    except json.JSONDecodeError as error:
         raise InputError(f"--ground-truth {path} is no JSON file: {error}") from error
     if not isinstance(content, dict) or not content:
         raise InputError(f"--ground-truth {path} must map sequence names to their ground truth")

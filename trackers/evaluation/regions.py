@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion.errors import InputError
+from fusion.text_files import read_text
 from trackers.box import Box, box_from_center, box_from_polygon
 
 FloatArray = NDArray[np.float64]
@@ -57,20 +58,6 @@ def regions_from_rows(rows: Sequence[Sequence[float]]) -> Regions:
         chosen = np.flatnonzero(counts == count)
         numbers[chosen, :count] = np.array([rows[index] for index in chosen.tolist()], dtype=np.float64)
     return Regions(numbers, counts)
-
-
-def read_text(path: Path, what: str) -> str:
-    """A text file, without the byte order mark that some editors put before it.
-
-    Raises:
-        InputError: the file is missing or not text.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise InputError(f"{what} {path} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{what} {path} cannot be read: {error}") from error
 
 
 def read_lines(path: Path, what: str) -> list[str]:

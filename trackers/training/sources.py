@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusion.errors import InputError
+from fusion.text_files import read_text
 from trackers.box import Box, box_from_polygon
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -100,7 +101,7 @@ def read_sequence(folder: Path) -> Track:
     """
     channels = _channels(folder)
     shots = []
-    lines = (folder / "groundtruth.txt").read_text(encoding="utf-8").split()
+    lines = read_text(folder / "groundtruth.txt", "ground truth").split()
     for number, line in enumerate(lines, start=1):
         try:
             values = [float(value) for value in line.split(",")]
@@ -124,7 +125,7 @@ def read_sequence(folder: Path) -> Track:
 def _channels(folder: Path) -> dict[str, str]:
     metadata = folder / "sequence"
     if metadata.is_file():
-        pairs = (line.split("=", 1) for line in metadata.read_text(encoding="utf-8").splitlines() if "=" in line)
+        pairs = (line.split("=", 1) for line in read_text(metadata, "metadata").splitlines() if "=" in line)
         found = {key.removeprefix("channels."): value for key, value in pairs if key.startswith("channels.")}
         if found:
             return found

@@ -66,6 +66,17 @@ def test_wrong_points_are_named(
     assert not (tmp_path / "c.yaml").exists()
 
 
+def test_a_file_of_points_that_is_not_there_or_no_text_is_named(
+    pictures: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = tmp_path / "points.csv"
+    assert calibrate(pictures, tmp_path / "c.yaml", "--points", points) == 2
+    assert f"--points {points} does not exist" in capsys.readouterr().err
+    points.write_bytes(b"\xff\xfe1")
+    assert calibrate(pictures, tmp_path / "c.yaml", "--points", points) == 2
+    assert f"--points {points} cannot be read as text" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("distance", ["-1", "0", "nan", "inf"])
 def test_a_distance_that_is_none_is_refused(
     pictures: tuple[Path, Path], tmp_path: Path, distance: str, capsys: pytest.CaptureFixture[str]

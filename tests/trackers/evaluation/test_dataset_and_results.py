@@ -128,6 +128,12 @@ def test_pysot_json(tmp_path: Path) -> None:
             read_pysot_dataset(path)
 
 
+def test_pysot_json_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "set.json"
+    path.write_text('\ufeff{"a": {"gt_rect": [[1, 2, 3, 4]], "width": 64, "height": 48}}', encoding="utf-8")
+    assert read_pysot_dataset(path).sequences[0].name == "a"
+
+
 def write_result(results: Path, text: str, name: str = "a_001.txt") -> Path:
     folder = results / "mine" / "baseline" / "a"
     folder.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -65,6 +66,20 @@ def test_folders_are_recognised_by_their_content(data: Path) -> None:
     assert len(found.boxed) == 1
     assert len(found.boxed[0].boxes) == 1  # the 2 px box is too small to learn from
     assert (len(found.photographs), len(found.registered)) == (2, 3)
+
+
+def test_boxes_may_begin_with_a_byte_order_mark_but_must_be_text(data: Path, tmp_path: Path) -> None:
+    walk = tmp_path / "walk"
+    shutil.copytree(data / "sequences" / "walk", walk)
+    boxes = walk / "groundtruth.txt"
+    boxes.write_text("\ufeff" + boxes.read_text(), encoding="utf-8")
+    (walk / "sequence").write_text("\ufeffchannels.ir=ir/%08d.jpg\n", encoding="utf-8")
+    shots = find_training_set([tmp_path]).sequences[0].shots
+    assert len(shots) == 4
+    assert all(shot.visible is None and shot.thermal is not None for shot in shots)
+    boxes.write_bytes(b"\xff\xfe1")
+    with pytest.raises(InputError, match=r"groundtruth\.txt cannot be read as text"):
+        find_training_set([tmp_path])
 
 
 @pytest.mark.parametrize(("change", "message"), [("missing", "not a folder"), ("empty", "holds neither")])
