@@ -47,6 +47,9 @@ class SmoothRangeConfig:
             nothing is cut off meanwhile; a range of which less than two thirds are used narrows at ``widening``.
         margin: share of the range at either end that is given up, because the extremes of many pictures are those of
             noise and single pixels.
+        widest: the range is at most so many times as wide as pictures are on average, and gives up more at its ends
+            where it had to be wider: what is extreme in a few pictures may not cost the others their contrast.
+        averaged_pictures: how many pictures that average reaches back, about; 250 are ten seconds.
         minimum_span: the range never gets narrower than so many grey levels, so that noise is not blown up.
         still: how what stands still is calmed.
     """
@@ -55,17 +58,22 @@ class SmoothRangeConfig:
     widening: float = 0.05
     narrowing: float = 0.005
     margin: float = 0.02
+    widest: float = 1.1
+    averaged_pictures: int = 250
     minimum_span: float = 48.0
     still: StillFilterConfig = field(default_factory=StillFilterConfig)
 
     def __post_init__(self) -> None:
-        if self.held_pictures < 1:
-            raise InputError(f"held_pictures of the smooth range must be at least 1, not {self.held_pictures}")
+        for name, count in (("held_pictures", self.held_pictures), ("averaged_pictures", self.averaged_pictures)):
+            if count < 1:
+                raise InputError(f"{name} of the smooth range must be at least 1, not {count}")
         for name, share in (("widening", self.widening), ("narrowing", self.narrowing)):
             if not 0 < share <= 1:
                 raise InputError(f"{name} of the smooth range must be above 0 and at most 1, not {share}")
         if not 0 <= self.margin < 0.5:
             raise InputError(f"margin of the smooth range must be at least 0 and below 0.5, not {self.margin}")
+        if self.widest < 1:
+            raise InputError(f"widest of the smooth range must be at least 1, not {self.widest}")
         if self.minimum_span <= 0:
             raise InputError(f"minimum_span of the smooth range must be positive, not {self.minimum_span}")
 
@@ -95,6 +103,9 @@ class SmoothRange:
         self._config = config or SmoothRangeConfig()
         self._bounds: tuple[float, float] | None = None
         self._seen: deque[tuple[float, float]] = deque(maxlen=self._config.held_pictures)
+        # Running means of lowest and highest value and, since contrast is what has to be kept, of 1 / span.
+        self._means = np.zeros(3)
+        self._averaged = 0
         self._still = StillFilter(self._config.still)
 
     def __call__(self, levels: NDArray[np.float32], tone: Tone | None = None) -> NDArray[np.uint8]:
@@ -108,9 +119,8 @@ class SmoothRange:
         self._bounds = self._followed(
             self._bounds, min(low for low, _ in self._seen), max(high for _, high in self._seen)
         )
-        low, high = self._bounds
-        margin = self._config.margin * (high - low)
-        low, high = low + margin, high - margin
+        self._average(low, high)
+        low, high = self._limited(self._bounds)
         span = max(high - low, self._config.minimum_span)
         low = min(low, high - span) if low > 0 else low
         scaled = _scaled(levels, low, span)
@@ -120,7 +130,26 @@ class SmoothRange:
         """Forget earlier pictures."""
         self._bounds = None
         self._seen.clear()
+        self._averaged = 0
         self._still.reset()
+
+    def _average(self, low: float, high: float) -> None:
+        config = self._config
+        self._averaged = min(self._averaged + 1, config.averaged_pictures)
+        self._means += ((low, high, 1 / max(high - low, config.minimum_span)) - self._means) / self._averaged
+
+    def _limited(self, bounds: tuple[float, float]) -> tuple[float, float]:
+        low, high = bounds
+        mean_low, mean_high, contrast = self._means.tolist()
+        margin = self._config.margin * (high - low)
+        low, high = low + margin, high - margin
+        surplus = high - low - self._config.widest / contrast
+        if surplus > 0:
+            # From each end by how far it lies beyond what is usual there.
+            below, above = max(mean_low - low, 0.0), max(high - mean_high, 0.0)
+            share = below / (below + above) if below + above > 0 else 0.5
+            low, high = low + share * surplus, high - (1 - share) * surplus
+        return low, high
 
     def _followed(self, bounds: tuple[float, float], low: float, high: float) -> tuple[float, float]:
         config = self._config
