@@ -149,7 +149,8 @@ def _lite(size_wh: tuple[int, int], repeats: int, engine: str) -> BenchmarkRow:
         repeats=repeats,
         target=1.0,
         target_ms=_VIDEO_MS,
-        allowed_difference=3,
+        # bfloat16 is off by up to one or two levels of 255, which the range spreads with the picture.
+        allowed_difference=4 if engine.endswith("bf16") else 3,
         unit="grey levels",
     )
 
