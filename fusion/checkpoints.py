@@ -5,6 +5,7 @@ A file that does not fit the network is refused with the keys that are missing, 
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import warnings
@@ -128,6 +129,20 @@ def save_half(module: nn.Module, path: Path, metadata: Mapping[str, str]) -> Non
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     save_tensors(state, path, metadata)
+
+
+def save_state(state: Mapping[str, Any], path: Path) -> None:
+    """Write what a program needs to go on, in PyTorch's format, replacing ``path`` in one step.
+
+    It is on the disk when this returns. A failed write is told as one, not as PyTorch's RuntimeError.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with written_whole(path) as partial, partial.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def save_tensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from fusion.attention import NESTFUSE
+from fusion.checkpoints import save_state
 from fusion.nestfuse import NestFuse
 from fusion.nestfuse_inference import NestFuseMethod
 from fusion.training.images import crop_at_random, draw_edge_lines, read_pair
-from fusion.whole_files import written_whole
 
 LESSONS_NAME = "lessons.pt"
 
@@ -55,8 +55,7 @@ class Lessons:
             images = torch.from_numpy(crops)[:, None]
             lessons.append(torch.cat([images.float(), method.fuse(images).cpu()])[:, 0])
         self._lessons = torch.stack(lessons)
-        with written_whole(cache) as partial, partial.open("wb") as file:
-            torch.save({"made_of": made_of, "lessons": self._lessons}, file)
+        save_state({"made_of": made_of, "lessons": self._lessons}, cache)
 
     def batch(self, step: int, size: int, rank: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """Thermal, visible and fused crops of ``step``, each (size, 1, crop, crop) in 0..255."""

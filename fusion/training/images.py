@@ -162,10 +162,12 @@ def draw_edge_lines(pictures: NDArray[np.uint8], share: float, generator: np.ran
     Cameras, digitizers and registration leave such lines: one to three pixels of one dark or bright level. They are the
     darkest or brightest of a picture, so they decide how it is stretched, and ordinary pictures do not have them.
     """
+    if not share:
+        # No number is drawn for nothing: runs without lines keep the crops they always had.
+        return pictures
     pictures = pictures.copy()
     for picture in pictures:
-        # No number is drawn for nothing: runs without lines keep the crops they always had.
-        if not share or generator.random() >= share:
+        if generator.random() >= share:
             continue
         level = int(generator.integers(32)) if generator.random() < 0.75 else int(generator.integers(224, 256))
         for side in generator.permutation(4)[: generator.integers(1, 5)]:

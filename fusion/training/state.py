@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from fusion.checkpoints import save_state
 from fusion.errors import InputError
 from fusion.training.config import FuserTrainingConfig
-from fusion.whole_files import written_whole
 
 STATE_NAME = "training.pt"
 
@@ -41,10 +40,7 @@ def save_training_state(
         "rows": [(row.step, dict(row.losses), row.seconds) for row in rows],
         "rng": torch.get_rng_state(),
     }
-    with written_whole(config.out / STATE_NAME) as partial, partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
+    save_state(state, config.out / STATE_NAME)
 
 
 def load_training_state(

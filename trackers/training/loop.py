@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from fusion.checkpoints import load_strictly, read_state_dict, save_half
+from fusion.checkpoints import load_strictly, read_state_dict, save_half, save_state
 from fusion.devices import resolve_device
 from fusion.errors import InputError
 from fusion.whole_files import written_whole
@@ -281,8 +281,7 @@ def _save(
         "optimizer": optimizer.state_dict(),
         "step": step,
     }
-    with written_whole(config.out / CHECKPOINT) as partial, partial.open("wb") as file:
-        torch.save(state, file)
+    save_state(state, config.out / CHECKPOINT)
 
 
 History = list[tuple[int, float, float, float, float]]

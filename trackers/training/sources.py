@@ -158,7 +158,7 @@ def _read_boxes(folder: Path) -> dict[str, tuple[Box, ...]]:
     path = folder / "boxes.json"
     if not path.is_file():
         return {}
-    listed = json.loads(path.read_text(encoding="utf-8"))
+    listed = json.loads(read_text(path, "boxes"))
     return {
         name: tuple(
             Box(*(float(value) for value in entry[:4]))
